@@ -47,6 +47,8 @@ pub(super) struct BatchHeader {
     pub(super) synced_through: u64,
     /// Segments of this chain with lower numbers are not needed once this batch is synced.
     pub(super) oldest: u64,
+    /// Segments of this chain up to this number are there, or were and are not needed.
+    pub(super) newest: u64,
     /// The records' bytes, without padding.
     pub(super) payload_bytes: u32,
     /// How many records.
@@ -95,6 +97,7 @@ impl BatchHeader {
         header[64..68].copy_from_slice(&self.payload_bytes.to_le_bytes());
         header[68..72].copy_from_slice(&self.records.to_le_bytes());
         header[72..76].copy_from_slice(&self.body_checksum.to_le_bytes());
+        header[76..84].copy_from_slice(&self.newest.to_le_bytes());
         let checksum = crc32c::crc32c_append(seed, &header[..CHECKED_BYTES]);
         header[CHECKED_BYTES..].copy_from_slice(&checksum.to_le_bytes());
     }
@@ -160,6 +163,7 @@ impl<'a> Batches<'a> {
         let payload_bytes = reader.u32()?;
         let records = reader.u32()?;
         let body_checksum = reader.u32()?;
+        let newest = reader.u64()?;
         let end = offset.checked_add(padded_bytes(payload_bytes as usize) as u64)?;
         let file_end = self.bytes.len() as u64;
         let end_max = if kind == BatchKind::Seal { file_end } else { data_end(file_end) };
@@ -169,6 +173,7 @@ impl<'a> Batches<'a> {
             && synced_through < sequence
             && sequence < u64::MAX
             && oldest <= segment.number
+            && segment.number <= newest
             && segment.shard < shards
             && (kind == BatchKind::Records) == (records > 0);
         sensible.then_some(Ok(BatchHeader {
@@ -180,6 +185,7 @@ impl<'a> Batches<'a> {
             sequence,
             synced_through,
             oldest,
+            newest,
             payload_bytes,
             records,
             body_checksum,
