@@ -1,5 +1,7 @@
 //! The write-ahead log against a disk that loses, tears and keeps what was not synced.
 
+#[path = "log/chain.rs"]
+mod chain;
 #[path = "log/choices.rs"]
 mod choices;
 #[path = "log/disk.rs"]
@@ -13,5 +15,7 @@ mod node;
 mod crashes;
 #[path = "log/damage.rs"]
 mod damage;
+#[path = "log/tails.rs"]
+mod tails;
 #[path = "log/writing.rs"]
 mod writing;

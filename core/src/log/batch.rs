@@ -3,10 +3,8 @@
 //! The header has a checksum of its own and fits in one sector: so a batch whose records were torn still attests those
 //! before it, and looking for later batches behind a broken one is cheap.
 
-use crate::types::{ClusterId, NodeId};
-
 use super::record::Reader;
-use super::segment::{checksum_seed, data_end};
+use super::segment::data_end;
 use super::{BLOCK_BYTES, SegmentId};
 
 const MAGIC: [u8; 8] = *b"dreyLOGB";
@@ -113,15 +111,17 @@ pub(super) struct Batches<'a> {
     segment: SegmentId,
     seed: u32,
     bytes: &'a [u8],
+    /// What the segment's size is, or may be at most: a file may have been cut short.
+    segment_bytes: u64,
 }
 
 impl<'a> Batches<'a> {
-    /// `bytes` is the whole segment, of a length that is a multiple of a block.
-    pub(super) fn new(cluster: ClusterId, node: NodeId, segment: SegmentId, bytes: &'a [u8]) -> Batches<'a> {
-        Batches { segment, seed: checksum_seed(cluster, node, segment), bytes }
+    /// `bytes` is what there is of the segment.
+    pub(super) fn new(seed: u32, segment: SegmentId, bytes: &'a [u8], segment_bytes: u64) -> Batches<'a> {
+        Batches { segment, seed, bytes, segment_bytes }
     }
 
-    /// The segment's size.
+    /// How much there is of the segment.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.len() as u64
     }
@@ -165,8 +165,7 @@ impl<'a> Batches<'a> {
         let body_checksum = reader.u32()?;
         let newest = reader.u64()?;
         let end = offset.checked_add(padded_bytes(payload_bytes as usize) as u64)?;
-        let file_end = self.bytes.len() as u64;
-        let end_max = if kind == BatchKind::Seal { file_end } else { data_end(file_end) };
+        let end_max = if kind == BatchKind::Seal { self.segment_bytes } else { data_end(self.segment_bytes) };
         let sensible = segment == self.segment
             && offset == at
             && end <= end_max

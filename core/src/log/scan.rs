@@ -9,8 +9,8 @@ use crate::types::{ClusterId, GroupId, NodeId};
 use super::batch::{BatchHeader, BatchKind, Batches, NoBatch};
 use super::merge::Merged;
 use super::record::BadRecord;
-use super::segment::{NoHeader, SegmentHeader};
-use super::{BLOCK_BYTES, Damage, DamageKind, Record, SegmentId};
+use super::segment::{NoHeader, SegmentHeader, checksum_seed};
+use super::{BLOCK_BYTES, Damage, DamageKind, Record, SEGMENT_BYTES_MAX, SegmentId};
 
 /// One (epoch, shard), as far as it was read.
 #[derive(Debug)]
@@ -105,24 +105,24 @@ impl Chain {
                 return Err(Damage { segment, offset: 0, what: DamageKind::Foreign(whose) });
             }
             // A file that is too short, or that has the header of its former life: its preparation did not end.
-            Ok(header) if header.segment == segment => usize::try_from(header.segment_bytes).ok(),
+            Ok(header) if header.segment == segment => Some(header.segment_bytes),
             Ok(_) | Err(NoHeader::Invalid) => None,
             Err(NoHeader::Version(version)) => {
                 return Err(Damage { segment, offset: 0, what: DamageKind::Version(version) });
             }
         };
-        let size = size.filter(|size| *size <= bytes.len());
-        let before = std::mem::replace(&mut self.last, Reading { segment, prepared: size.is_some(), batches: 0 });
+        let prepared = size.is_some_and(|size| size <= bytes.len() as u64);
+        let before = std::mem::replace(&mut self.last, Reading { segment, prepared, batches: 0 });
         if self.sealed {
             return Ok(());
         }
         if segment != self.first {
             self.follow(before, segment);
-        } else if size.is_some() && segment.number == 0 {
+        } else if prepared && segment.number == 0 {
             self.end = Some(End { segment, offset: BLOCK_BYTES as u64 });
         }
-        let size = size.unwrap_or(bytes.len() - bytes.len() % BLOCK_BYTES);
-        let batches = Batches::new(self.cluster, self.node, segment, &bytes[..size]);
+        let seed = checksum_seed(self.cluster, self.node, segment);
+        let batches = Batches::new(seed, segment, bytes, size.unwrap_or(SEGMENT_BYTES_MAX));
         self.read_batches(&batches, groups)?;
         if self.last.batches > 0 && before.batches == 0 && segment != self.first {
             // The writer leaves no segment empty.

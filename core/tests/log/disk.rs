@@ -145,6 +145,13 @@ impl Disk {
         self.file(segment).synced[byte] ^= 1 << bit;
     }
 
+    /// Writes and syncs any bytes.
+    pub fn overwrite(&mut self, segment: SegmentId, offset: usize, bytes: &[u8]) {
+        self.sync(segment);
+        self.file(segment).write(offset, bytes.to_vec());
+        self.sync(segment);
+    }
+
     fn file(&mut self, segment: SegmentId) -> &mut File {
         self.files.get_mut(&segment).unwrap_or_else(|| panic!("{segment} is not there"))
     }
