@@ -1,0 +1,4 @@
+//! The worker.
+
+/// To come.
+pub struct StorageWorker;

@@ -1,0 +1,4 @@
+//! The in-memory engine.
+
+/// To come.
+pub struct MemoryStore;
