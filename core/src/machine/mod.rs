@@ -18,6 +18,8 @@ mod record;
 pub mod reply;
 mod scan;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use thiserror::Error;
 
