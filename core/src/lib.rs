@@ -6,9 +6,8 @@
 //!
 //! # What the caller owes
 //!
-//! - **Start.** Open the store; `machine::Machine::load` each group; scan the log's segments in order with
-//!   [`log::LogScan`]; write and sync the seals that it asks for; then [`Shard::recover`] with a seed that is drawn anew
-//!   at each start, and a [`storage::StorageWorker`] for each shard.
+//! - **Start.** Open the store; scan the log's segments in order with [`log::LogScan`]; write and sync the seals that it
+//!   asks for; then [`start_shard`] for each shard, with a seed that is drawn anew at each start.
 //! - **Order.** Inputs are handed over in the order in which things happened; outputs are performed in the order given.
 //!   Frames between two shards arrive in order or not at all ([`wire::frame::FrameReader`] sees to it).
 //! - **Completions.** Every `WriteLog`, `PrepareSegment` and `Storage` is completed by exactly one input. A log write is
@@ -43,6 +42,7 @@ mod requests;
 mod retention;
 mod shard;
 mod snapshots;
+mod start;
 pub mod storage;
 pub mod store;
 mod turn;
@@ -55,6 +55,7 @@ pub use input::Input;
 pub use output::{Effects, Event, Output};
 pub use replica::FOUNDED;
 pub use shard::{RecoverError, Recovered, Shard};
+pub use start::start_shard;
 pub use turn::{Inbox, turn};
 pub use types::{
     ClusterId, GroupId, Incarnation, LogIndex, NodeId, RequestId, ShardId, Term, Tick, Ticket, Version, ViewId,
