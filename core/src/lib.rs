@@ -4,6 +4,7 @@ pub mod error;
 mod input;
 pub mod limits;
 pub mod log;
+pub mod machine;
 pub mod name;
 mod output;
 pub mod placement;
