@@ -123,3 +123,117 @@ impl LogScan {
         needed_from
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::log::batch::{BATCH_HEADER_BYTES, BatchKind, VERSION};
+    use crate::log::{BLOCK_BYTES, LogConfig, Record};
+    use crate::types::{LogIndex, Term};
+
+    use super::*;
+
+    const CLUSTER: ClusterId = ClusterId(5);
+    const NODE: NodeId = NodeId(6);
+
+    /// A segment with one batch, which `change` makes odd, with the records `payload`.
+    fn segment(segment: SegmentId, payload: &[u8], change: impl FnOnce(&mut BatchHeader)) -> Vec<u8> {
+        let config = LogConfig { cluster: CLUSTER, node: NODE, shards: 4, segment_bytes: 4 * BLOCK_BYTES as u64 };
+        let mut bytes = vec![0; 4 * BLOCK_BYTES];
+        config.header(segment).encode_into(&mut bytes[..BLOCK_BYTES]);
+        let mut header = BatchHeader {
+            kind: BatchKind::Records,
+            earlier_epochs_carried: false,
+            shards: 4,
+            segment,
+            offset: BLOCK_BYTES as u64,
+            sequence: segment.number + 1,
+            synced_through: segment.number,
+            oldest: 0,
+            newest: segment.number,
+            payload_bytes: payload.len() as u32,
+            records: 1,
+            body_checksum: 0,
+        };
+        change(&mut header);
+        let batch = &mut bytes[BLOCK_BYTES..2 * BLOCK_BYTES];
+        batch[BATCH_HEADER_BYTES..][..payload.len()].copy_from_slice(payload);
+        header.finish(checksum_seed(CLUSTER, NODE, segment), batch);
+        bytes
+    }
+
+    fn id(epoch: u32, shard: u32, number: u64) -> SegmentId {
+        SegmentId { epoch, shard, number }
+    }
+
+    fn truncated(index: u64) -> Vec<u8> {
+        let record = Record::Truncated(GroupId(1), LogIndex(index), Term(1));
+        let mut bytes = vec![0; record.encoded_bytes()];
+        record.encode(&mut bytes.as_mut_slice());
+        bytes
+    }
+
+    fn scan(segments: &[(SegmentId, Vec<u8>)]) -> Result<RecoveredLog, Damage> {
+        let mut scan = LogScan::new(CLUSTER, NODE);
+        for (segment, bytes) in segments {
+            scan.segment(*segment, bytes)?;
+        }
+        scan.finish()
+    }
+
+    #[test]
+    fn the_highest_epoch_wins_on_whichever_shard() {
+        let file = |id, index| (id, segment(id, &truncated(index), |_| {}));
+        let recovered = scan(&[file(id(1, 3, 0), 9), file(id(2, 1, 0), 7)]).expect("nothing is odd");
+        assert_eq!(recovered.groups[&GroupId(1)].truncated.0, LogIndex(7));
+        assert_eq!(recovered.next_epoch, 3);
+        assert_eq!(recovered.seals.len(), 2);
+    }
+
+    #[test]
+    fn a_group_on_two_shards_of_one_epoch_is_refused() {
+        let file = |id| (id, segment(id, &truncated(1), |_| {}));
+        let damage = scan(&[file(id(1, 0, 0)), file(id(1, 1, 0))]).expect_err("which one is right?");
+        assert_eq!(damage.segment, id(1, 1, 0));
+        assert!(matches!(damage.what, DamageKind::Contradiction(_)), "{damage}");
+    }
+
+    #[test]
+    fn two_numbers_of_shards_in_one_chain_are_refused() {
+        let first = (id(1, 0, 0), segment(id(1, 0, 0), &truncated(1), |_| {}));
+        let second = (id(1, 0, 1), segment(id(1, 0, 1), &truncated(1), |header| header.shards = 3));
+        let damage = scan(&[first, second]).expect_err("which one is right?");
+        assert!(matches!(damage.what, DamageKind::Contradiction(_)), "{damage}");
+    }
+
+    #[test]
+    fn newer_records_and_newer_batches_are_named() {
+        let odd = id(1, 0, 0);
+        let damage = scan(&[(odd, segment(odd, &[200, 0, 0, 0, 0], |_| {}))]).expect_err("unknown");
+        assert_eq!(damage, Damage { segment: odd, offset: BLOCK_BYTES as u64, what: DamageKind::RecordKind(200) });
+        assert!(damage.to_string().ends_with("start the newer drey that wrote it"), "{damage}");
+        let mut bytes = segment(odd, &truncated(1), |_| {});
+        let header = &mut bytes[BLOCK_BYTES..][..BATCH_HEADER_BYTES];
+        header[8..10].copy_from_slice(&(VERSION + 1).to_le_bytes());
+        let (fields, checksum) = header.split_at_mut(BATCH_HEADER_BYTES - 4);
+        checksum.copy_from_slice(&crc32c::crc32c_append(checksum_seed(CLUSTER, NODE, odd), fields).to_le_bytes());
+        let damage = scan(&[(odd, bytes)]).expect_err("unknown");
+        assert_eq!(damage.what, DamageKind::Version(u32::from(VERSION) + 1));
+    }
+
+    #[test]
+    fn malformed_records_under_a_good_checksum_are_refused() {
+        let odd = id(1, 0, 0);
+        for payload in [&[][..], &[1, 0, 0, 0, 0], &[4, 0xff, 0xff, 0xff, 0xff], &[0; 4]] {
+            let damage = scan(&[(odd, segment(odd, payload, |_| {}))]).expect_err("no records");
+            assert!(matches!(damage.what, DamageKind::Contradiction(_) | DamageKind::RecordKind(0)), "{damage}");
+        }
+        let many = segment(odd, &truncated(1), |header| header.records = u32::MAX);
+        assert!(scan(&[(odd, many)]).is_err());
+    }
+
+    #[test]
+    fn the_last_epoch_is_an_error_not_a_panic() {
+        let last = id(u32::MAX, 0, 0);
+        assert!(scan(&[(last, segment(last, &truncated(1), |_| {}))]).is_err());
+    }
+}

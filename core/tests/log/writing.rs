@@ -181,6 +181,40 @@ fn earlier_epochs_go_once_an_attested_batch_says_so_even_if_there_was_nothing_to
 }
 
 #[test]
+fn what_no_shard_carried_over_is_gone_with_its_epoch() {
+    let mut old = Chain::new(16 << 10);
+    old.push_and_write(append(1, 10));
+    let mut new = Chain::with(config(16 << 10), 2, old.disk);
+    assert_eq!(new.entries(), [1]);
+    new.writer.earlier_epochs_carried();
+    new.write().expect("a batch that gives it up");
+    assert_eq!(new.entries(), [] as [u64; 0]);
+}
+
+#[test]
+fn released_segments_go_in_any_order() {
+    let mut chain = Chain::new(16 << 10);
+    for index in 1..=5 {
+        chain.push_and_write(append(index, 10));
+    }
+    for kept in [3, 5] {
+        let truncated = (LogIndex(kept - 1), Term(1));
+        let restated = Restated { hard_state: HardState::default(), truncated, last: LogIndex(5), intent: None };
+        chain.writer.push(Record::Restated(GROUP, restated));
+        chain.writer.release_oldest().expect("an old one");
+    }
+    chain.write().expect("the records");
+    chain.begin();
+    let released: Vec<u64> = chain.released.iter().map(|segment| segment.number).collect();
+    assert_eq!(released, [0, 1]);
+    assert_eq!(chain.entries(), [5]);
+    chain.disk.remove(chain.released[1]);
+    assert_eq!(chain.entries(), [5], "the younger one went first");
+    chain.disk.remove(chain.released[0]);
+    assert_eq!(chain.entries(), [5]);
+}
+
+#[test]
 fn records_without_entries_are_nothing() {
     let mut chain = Chain::new(16 << 10);
     chain.writer.push(Record::Append(GROUP, vec![]));
