@@ -54,6 +54,14 @@ impl Machine {
         Ok(machine)
     }
 
+    /// Starts a group that has applied nothing where founding left it: as if its log's first entries, up to this one, had set
+    /// up its members. One that has applied something stays as it is.
+    pub fn found(&mut self, (index, term): (LogIndex, Term)) {
+        if self.meta.applied == LogIndex(0) {
+            (self.meta.applied, self.meta.term) = (index, term);
+        }
+    }
+
     /// The buckets that exist without being kept: `default`, in its group.
     pub(super) fn first_buckets(&self) -> BTreeMap<BucketName, Bucket> {
         let mut buckets = BTreeMap::new();
