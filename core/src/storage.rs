@@ -2,6 +2,10 @@
 //!
 //! `worker::StorageWorker::run` does a job; io calls it on a thread, sim in a queue with delays.
 
+mod chunk;
+mod scans;
+mod sending;
+mod staging;
 mod worker;
 
 use bytes::Bytes;
