@@ -8,3 +8,4 @@ pub mod mailbox;
 pub mod notify;
 pub mod probe;
 pub mod runtime;
+pub mod store;
