@@ -16,10 +16,20 @@ pub const BATCH_OPS_MAX: usize = 4096;
 pub const BATCH_BYTES_MAX: usize = 2 << 20;
 /// The most keys of one `GetMany`.
 pub const GET_MANY_KEYS_MAX: usize = 4096;
+/// The most bytes of entries in the answer to one batch or `GetMany`: it fits a gRPC message of the usual size.
+pub const REPLY_BYTES_MAX: usize = 3 << 20;
 /// The most bytes of keys and values in one page of a scan (one entry may exceed it).
 pub const SCAN_PAGE_BYTES_MAX: usize = 256 << 10;
 /// The most entries in one page of a scan.
 pub const SCAN_PAGE_ENTRIES_MAX: usize = 1024;
+/// The most bytes that one page of a scan reads: what bounds a page whose values are left out.
+pub const SCAN_PAGE_READ_BYTES_MAX: usize = 4 << 20;
+/// The most keys that describing a bucket counts: beyond, `keys_estimate` is a floor.
+pub const KEYS_COUNTED_MAX: usize = 10_000;
+/// The most bytes that describing a bucket reads: beyond, the estimates are floors.
+pub const BYTES_COUNTED_MAX: usize = 16 << 20;
+/// The longest text of an error that travels between nodes, in bytes; a longer one is cut.
+pub const ERROR_TEXT_BYTES_MAX: usize = 8192;
 /// The most open views (scans in progress) of one shard.
 pub const VIEWS_MAX: usize = 64;
 /// A view that was not read for so long is closed.

@@ -2,6 +2,13 @@
 //!
 //! `worker::StorageWorker::run` does a job; io calls it on a thread, sim in a queue with delays.
 
+mod chunk;
+mod scans;
+mod sending;
+mod staging;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 mod worker;
 
 use bytes::Bytes;

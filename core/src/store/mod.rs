@@ -12,7 +12,7 @@ use thiserror::Error;
 pub mod contract;
 mod memory;
 
-pub use memory::MemoryStore;
+pub use memory::{MemoryStore, MemoryView};
 
 /// The engine failed. The replica's shard stops serving: an error is never retried as if nothing had been.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
