@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::log::RecoveredLog;
 use crate::machine::Machine;
 use crate::placement::{all_groups, shard_of};
+use crate::raft::Configuration;
 use crate::replica::FOUNDED;
 use crate::shard::{RecoverError, Recovered, Shard};
 use crate::storage::{SnapshotMeta, StorageWorker};
@@ -25,7 +26,8 @@ pub fn start_shard<S: Store>(
     for group in all_groups(config.groups).filter(|&group| shard_of(group, config.shards) == config.shard) {
         let mut machine =
             Machine::load(&store, group, config.groups).map_err(|error| RecoverError(error.to_string()))?;
-        machine.found(FOUNDED);
+        // A snapshot of the group must say who its members are, also when that was never changed.
+        machine.found(FOUNDED, Configuration::of(config.founders.iter().copied()).encode());
         let stored = SnapshotMeta {
             index: machine.applied(),
             term: machine.applied_term(),

@@ -33,7 +33,7 @@ pub trait Backend: Clone + Unpin + 'static {
     fn call(&self, operation: Operation, deadline_ms: u64) -> impl Future<Output = Result<Reply, Error>>;
 
     /// The node's view of itself and its cluster. Never waits for another node.
-    fn status(&self) -> impl Future<Output = NodeStatus>;
+    fn status(&self) -> impl Future<Output = Result<NodeStatus, Error>>;
 }
 
 /// The most bytes of a request message, in any protocol.

@@ -3,6 +3,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod api;
+pub mod backend;
 pub mod cli;
+pub mod demo;
 pub mod grpc;
 pub mod proto;
+pub mod start;

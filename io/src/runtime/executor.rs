@@ -76,7 +76,10 @@ pub struct ExecutorConfig {
     pub pinning: Pinning,
     /// The most connections that one executor will hold at a time, incoming and outgoing. The rings are sized by it.
     pub connections_max: usize,
+    /// [`PREEMPT_TIMER`], but in tests of what it guards against.
     pub(super) preempt_timer: Duration,
+    /// That of [`ring_depth`], but in tests of what it guards against.
+    pub(super) ring_depth: Option<usize>,
 }
 
 impl ExecutorConfig {
@@ -87,7 +90,12 @@ impl ExecutorConfig {
             pinning: Pinning::default(),
             connections_max: (RING_DEPTH_MIN - OPERATIONS_MAX) / 2,
             preempt_timer: PREEMPT_TIMER,
+            ring_depth: None,
         }
+    }
+
+    fn ring_depth(&self) -> usize {
+        self.ring_depth.unwrap_or_else(|| ring_depth(self.connections_max))
     }
 }
 
@@ -205,7 +213,7 @@ where
     if config.connections_max > CONNECTIONS_MAX {
         return Err(StartError::TooManyConnections(config.connections_max));
     }
-    probe::io_uring(ring_depth(config.connections_max))?;
+    probe::io_uring(config.ring_depth())?;
     let count = bodies.len();
     let cpus = choose_cpus(config.pinning, count, LIVE.load(Ordering::Relaxed), &cpus::allowed().unwrap_or_default());
     let mut started = Vec::with_capacity(count);
@@ -319,7 +327,7 @@ impl Thread {
         let executor = glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound)
             .name(&self.executor)
             .io_memory(IO_MEMORY)
-            .ring_depth(ring_depth(self.config.connections_max))
+            .ring_depth(self.config.ring_depth())
             .preempt_timer(self.config.preempt_timer)
             .make()
             .map_err(|error| error.to_string())?;

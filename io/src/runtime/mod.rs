@@ -26,13 +26,17 @@
 //!   block device ([`file`] looks first).
 
 mod executor;
+mod file;
 
 mod net;
 mod task;
+#[cfg(test)]
+mod tests;
 mod time;
 mod watchdog;
 
 pub use executor::{ExecutorConfig, ExecutorContext, ExecutorError, Executors, Pinning, StartError, start};
+pub use file::{AlignedBuffer, AlignedFile, BLOCK, unknown_outcomes};
 pub use net::{ReadHalf, TcpStream, WriteHalf, connect};
 pub use task::{TaskHandle, blocking, need_preempt, spawn, spawn_uncancelled, yield_now};
 pub use time::{Now, Sleep, now, sleep};

@@ -2,7 +2,7 @@
 
 use drey_client::proto::{self, StatusResponse, member::Role};
 use drey_core::request::GroupStatus;
-use drey_core::{ClusterId, NodeId, ShardId};
+use drey_core::{ClusterId, Error, NodeId, ShardId};
 
 use super::Backend;
 
@@ -54,8 +54,8 @@ pub struct GroupState {
 }
 
 /// `Cluster.Status`.
-pub async fn cluster_status<B: Backend>(backend: &B) -> StatusResponse {
-    response(backend.status().await)
+pub async fn cluster_status<B: Backend>(backend: &B) -> Result<StatusResponse, Error> {
+    backend.status().await.map(response)
 }
 
 fn response(node: NodeStatus) -> StatusResponse {

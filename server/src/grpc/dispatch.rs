@@ -76,7 +76,7 @@ async fn call<B: Backend>(backend: &B, request: Request<Incoming>) -> Result<Res
         }
         "/drey.v1.Cluster/Status" => {
             call.unary(async |_: drey_client::proto::StatusRequest, _| {
-                Ok::<_, Refusal>(api::cluster_status(backend).await)
+                Ok::<_, Refusal>(api::cluster_status(backend).await?)
             })
             .await
         }
