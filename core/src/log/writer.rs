@@ -323,6 +323,7 @@ impl LogWriter {
             // The one before, since no two are under way together.
             synced_through: self.sequence - 1,
             oldest: self.oldest_after(mark),
+            newest: if let Next::Ready(number) = self.next { number } else { segment.number },
             payload_bytes: payload_bytes as u32,
             records: records.len() as u32,
             body_checksum: 0,

@@ -1,0 +1,5 @@
+//! The engines under the state machines, behind core's `Store` trait. The one in memory is core's own.
+
+mod lsm;
+
+pub use lsm::{LsmOptions, LsmStore, LsmView};
