@@ -116,6 +116,8 @@ impl Shard {
             return;
         }
         let ticked = self.tick(now);
+        // What is answered as not proposed must not be proposed in the same turn.
+        self.give_answers(out);
         self.send_to_leaders(now, out);
         self.each(now, out, |replica, turn| replica.finish(turn));
         self.retain(out);
