@@ -116,6 +116,8 @@ impl Shard {
             return;
         }
         let ticked = self.tick(now);
+        // What is answered as not proposed must not be proposed in the same turn.
+        self.give_answers(out);
         self.send_to_leaders(now, out);
         self.each(now, out, |replica, turn| replica.finish(turn));
         self.retain(out);
@@ -144,7 +146,9 @@ impl Shard {
             return false;
         }
         self.last_tick_ms = if passed < 2 * tick_ms { self.last_tick_ms + tick_ms } else { now.mono_ms };
-        self.replicas.values_mut().for_each(|replica| replica.raft.tick());
+        // Raft must not campaign between a snapshot's log and its state.
+        let ticking = self.replicas.values_mut().filter(|replica| !replica.is_installing());
+        ticking.for_each(|replica| replica.raft.tick());
         self.requests.tick();
         for id in self.requests.late(now.mono_ms) {
             let error = match self.requests.get_mut(id).map(|pending| &pending.stage) {
