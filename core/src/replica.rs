@@ -123,6 +123,7 @@ impl Replica {
         }
         let configuration = Configuration::decode(&stored.configuration)?;
         state.restate(group).into_iter().for_each(|record| log.push(record));
+        let entry_bytes_max = config.log_config().entry_bytes_max().min(ENTRY_BYTES_MAX);
         let raft = RaftNode::new(RaftConfig {
             node: config.node,
             group,
@@ -134,12 +135,12 @@ impl Replica {
             entries: state.entries,
             applied: stored.index,
             configuration,
-            entry_bytes_max: config.log_config().entry_bytes_max().min(ENTRY_BYTES_MAX),
+            entry_bytes_max,
         })?;
         Ok(Replica {
             group,
             raft,
-            proposals: Proposals::default(),
+            proposals: Proposals::new(entry_bytes_max),
             reads: Reads::new(config.node.0, seed),
             sending: Sending::default(),
             receiving: Receiving::default(),
@@ -165,6 +166,9 @@ impl Replica {
     pub fn write(&mut self, command: &Command, waiter: Waiter, turn: &mut Turn) {
         if !self.raft.is_leader() {
             turn.answers.push((waiter, Err(Error::NoLeader)));
+        } else if !self.proposals.fits(command) {
+            let message = format!("the write has {} bytes, more than a log segment holds", command.encoded_len());
+            turn.answers.push((waiter, Err(Error::invalid(message))));
         } else if self.unapplied_bytes + self.proposals.gathered_bytes() > UNAPPLIED_BYTES_MAX {
             let message = format!("group {} has {} bytes waiting to be applied", self.group, self.unapplied_bytes);
             turn.answers.push((waiter, Err(Error::Overloaded(message))));

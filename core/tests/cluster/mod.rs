@@ -242,9 +242,11 @@ impl Cluster {
                     }
                     self.network.send((id, to), shard, &envelopes);
                 }
-                Seen::Output(Output::Reply(request, answer)) => self.trace.answer(id, request, &answer),
-                Seen::Output(Output::Report(event)) => self.trace.event(id, &event),
-                Seen::Output(output) => panic!("performed by the node: {output:?}"),
+                Seen::Output(output) => match *output {
+                    Output::Reply(request, answer) => self.trace.answer(id, request, &answer),
+                    Output::Report(event) => self.trace.event(id, &event),
+                    output => panic!("performed by the node: {output:?}"),
+                },
                 Seen::Note(note) => self.trace.note(id, note),
             }
         }

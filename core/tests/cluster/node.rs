@@ -63,7 +63,7 @@ pub enum Seen {
         to: u64,
         envelopes: Vec<Envelope>,
     },
-    Output(Output),
+    Output(Box<Output>),
     /// For traces.
     Note(String),
 }
@@ -250,7 +250,7 @@ impl Node {
                 }
                 Output::Send(to, envelope) => sent.entry(to.0).or_default().push(envelope),
                 Output::Storage(job) => running.shards[number as usize].jobs.push_back(job),
-                other => seen.push(Seen::Output(other)),
+                other => seen.push(Seen::Output(Box::new(other))),
             }
         }
         seen.extend(sent.into_iter().map(|(to, envelopes)| Seen::Sent { shard: number, to, envelopes }));
