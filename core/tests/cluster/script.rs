@@ -131,6 +131,7 @@ impl Script {
                 cluster.stabilize();
                 cluster.trace.mute = false;
             }
+            "silence" => silence(cluster, &words.numbers(1)),
             "campaign" => cluster.campaign(words.number(1)),
             "elect" => elect(cluster, words.number(1)),
             "tick" => {
@@ -240,11 +241,20 @@ fn elect(cluster: &mut Cluster, id: u64) {
         .filter(|node| node.id != id && node.is_running())
         .filter_map(|node| follows(node).then_some(node.id))
         .collect();
-    for follower in followers {
-        (0..cluster.settings.timing.election_ticks).for_each(|_| cluster.tick(follower));
-    }
+    silence(cluster, &followers);
     cluster.campaign(id);
     cluster.stabilize();
+}
+
+/// For an election timeout these nodes hear nothing, and what they say is lost.
+fn silence(cluster: &mut Cluster, ids: &[u64]) {
+    for &id in ids {
+        for _ in 0..cluster.settings.timing.election_ticks {
+            cluster.tick(id);
+            cluster.work(id);
+        }
+    }
+    cluster.network.take(None);
 }
 
 fn settings(cluster: &mut Cluster, words: &Words) {
