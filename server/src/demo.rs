@@ -3,7 +3,7 @@
 //! Each is a process of its own, so that one can be killed to see what the others do.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,18 @@ struct DemoNode {
     address: String,
     log: PathBuf,
     process: Child,
+}
+
+/// However the demonstration ends, its nodes end with it.
+impl Drop for DemoNode {
+    fn drop(&mut self) {
+        stop_node(&mut self.process);
+    }
+}
+
+/// Says it on stdout. That nobody may be reading there is no reason to panic, with three nodes to be stopped.
+fn say(text: &str) {
+    drop(writeln!(io::stdout(), "{text}"));
 }
 
 /// Runs the demonstration until it is interrupted.
@@ -63,16 +75,20 @@ fn demonstrate(args: &DemoArgs) -> Result<(), String> {
     let outcome = wait_until_ready(&mut nodes, &stopped).map(|ready| {
         if ready {
             explain(&nodes, &directory);
+            say(match args.keep || args.dir.is_some() {
+                true => "\nCtrl-C ends the demonstration; its data stay.",
+                false => "\nCtrl-C ends the demonstration and removes its data.",
+            });
             // Interrupted, or the sender is gone with the same meaning.
             let _ = stopped.recv();
         }
     });
-    println!("\nstopping the nodes");
-    nodes.iter_mut().for_each(|node| stop_node(&mut node.process));
+    say("\nstopping the nodes");
+    drop(nodes);
     if args.keep
         && let Some(temporary) = temporary
     {
-        println!("their data stay in {}", temporary.keep().display());
+        say(&format!("their data stay in {}", temporary.keep().display()));
     }
     outcome
 }
@@ -157,12 +173,12 @@ async fn all_lead(addresses: &[String]) -> bool {
 fn explain(nodes: &[DemoNode], directory: &Path) {
     let program = std::env::current_exe().map_or("drey".to_owned(), |path| path.display().to_string());
     let servers: Vec<&str> = nodes.iter().map(|node| node.address.as_str()).collect();
-    println!("three nodes are ready; their data and logs are in {}\n", directory.display());
+    say(&format!("three nodes are ready; their data and logs are in {}\n", directory.display()));
     for node in nodes {
-        println!("  {}  {}  process {}", node.name, node.address, node.process.id());
+        say(&format!("  {}  {}  process {}", node.name, node.address, node.process.id()));
     }
     let first = &nodes[0];
-    println!(
+    say(&format!(
         "\ntry, in another terminal:\n
   alias drey={program}
   export DREY_SERVER={}
@@ -176,11 +192,11 @@ fn explain(nodes: &[DemoNode], directory: &Path) {
   drey node
   drey cluster
   kill -9 {}                      # {} is gone; the others go on
-  drey get greeting\n\nCtrl-C ends the demonstration and removes its data.",
+  drey get greeting",
         servers.join(","),
         first.process.id(),
         first.name
-    );
+    ));
 }
 
 fn stop_node(process: &mut Child) {

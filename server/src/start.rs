@@ -1,6 +1,6 @@
 //! `drey start`: a node in the foreground, until a signal or a failure ends it.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
@@ -44,6 +44,9 @@ fn refuse(why: &str, exit: Exit) -> Exit {
 
 fn config(args: &StartArgs) -> Result<Config, String> {
     let listen = resolve(&args.listen)?;
+    if args.name.is_none() && !args.initial_members.is_empty() {
+        return Err("--initial-members names several nodes: say with --name which of them this one is".to_owned());
+    }
     let members = args
         .initial_members
         .iter()
@@ -79,7 +82,9 @@ fn resolve(address: &str) -> Result<SocketAddr, String> {
 /// One line on stdout, for people and for scripts that wait for it.
 fn announce(node: &Node, args: &StartArgs) {
     match futures_lite::future::block_on(node.handle().status()) {
-        Ok(status) => println!(
+        // That nobody may be reading there is no reason to panic.
+        Ok(status) => drop(writeln!(
+            std::io::stdout(),
             "drey {} ready on {} (cluster {}, {} members, {} shards, engine {}, data in {})",
             status.name,
             node.address(),
@@ -88,7 +93,7 @@ fn announce(node: &Node, args: &StartArgs) {
             status.shards,
             status.engine,
             args.data_dir.display()
-        ),
+        )),
         Err(error) => eprintln!("drey listens on {}, but does not answer: {error}", node.address()),
     }
 }

@@ -152,7 +152,7 @@ impl Backend for Fake {
         }
     }
 
-    async fn status(&self) -> NodeStatus {
+    async fn status(&self) -> Result<NodeStatus, Error> {
         let members =
             [1, 2].map(|id| MemberState { id: NodeId(id), name: format!("n{id}"), address: format!("127.0.0.1:{id}") });
         let status = GroupStatus {
@@ -165,7 +165,7 @@ impl Backend for Fake {
             learners: vec![],
             matched: vec![],
         };
-        NodeStatus {
+        Ok(NodeStatus {
             node: NodeId(1),
             name: "n1".into(),
             cluster: ClusterId(0xc1),
@@ -177,7 +177,7 @@ impl Backend for Fake {
             uptime_ms: 1,
             disk_bytes: 2,
             memory_bytes: 3,
-        }
+        })
     }
 }
 
