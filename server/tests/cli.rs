@@ -211,12 +211,12 @@ fn trouble_has_its_exit_codes() {
     for _ in 0..100 {
         cluster.nodes[0].fail_next(Fault::Refuse(tonic::Code::Unavailable, "no_leader"));
     }
-    drey(&cluster, "set k v --timeout 200ms").failed(4, &["no_leader", "drey cluster"]);
+    drey(&cluster, "set k v --timeout 1s").failed(4, &["no_leader", "drey cluster"]);
     cluster.restart(0);
 
     let cluster = Cluster::of(1);
     cluster.nodes[0].fail_next(Fault::Hang);
-    drey(&cluster, "set k v --timeout 200ms").failed(4, &["deadline_exceeded", "drey get k (it may or may not"]);
+    drey(&cluster, "set k v --timeout 1s").failed(4, &["deadline_exceeded", "drey get k (it may or may not"]);
     cluster.nodes[0].fail_next(Fault::Refuse(tonic::Code::Aborted, "outcome_unknown"));
     drey(&cluster, "delete k").failed(4, &["outcome_unknown", "drey get k (it may or may not"]);
     cluster.nodes[0].fail_next(Fault::Refuse(tonic::Code::ResourceExhausted, "quota_exceeded"));

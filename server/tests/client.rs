@@ -200,7 +200,7 @@ async fn a_write_that_may_have_been_proposed_does_not() {
         (Fault::Hang, Code::DeadlineExceeded),
     ] {
         let cluster = Cluster::of(2);
-        let client = client(cluster.nodes.iter().map(|node| &node.address)).with_timeout(Duration::from_millis(300));
+        let client = client(cluster.nodes.iter().map(|node| &node.address)).with_timeout(Duration::from_secs(1));
         cluster.nodes[0].fail_next(fault.clone());
         let begun = Instant::now();
         let error = client.bucket("").put("k", "v").await.expect_err("it may have happened");
@@ -220,7 +220,7 @@ async fn a_read_goes_again_elsewhere() {
         Fault::Hang,
     ] {
         let cluster = Cluster::of(2);
-        let policy = Policy { attempt_timeout_ms: 200, ..Policy::default() };
+        let policy = Policy { attempt_timeout_ms: 500, ..Policy::default() };
         let client = Client::builder(cluster.nodes.iter().map(|node| &node.address)).policy(policy).discover(false);
         let bucket = client.connect().expect("good addresses").bucket("");
         cluster.nodes[0].fail_next(fault.clone());
@@ -253,7 +253,7 @@ async fn nothing_was_sent_where_nobody_listens() {
     let closed = closed_port();
     client([&closed, &cluster.nodes[0].address]).bucket("").put("k", "v").await.expect("the other node is there");
 
-    let alone = client([&closed]).with_timeout(Duration::from_millis(200));
+    let alone = client([&closed]).with_timeout(Duration::from_secs(1));
     let error = alone.bucket("").put("k", "v").await.expect_err("nobody is there");
     assert_eq!(error.code, Code::Unreachable);
     assert!(error.message.contains(&closed) && error.message.contains("refused"), "{error}");
@@ -277,7 +277,7 @@ async fn a_node_that_comes_back_is_used_again() {
     let bucket = client([&cluster.nodes[0].address]).bucket("");
     bucket.put("k", "1").await.expect("written");
     cluster.nodes[0].kill();
-    let down = bucket.client().with_timeout(Duration::from_millis(100)).bucket("").get("k").await;
+    let down = bucket.client().with_timeout(Duration::from_secs(1)).bucket("").get("k").await;
     assert!(matches!(down.map_err(|error| error.code), Err(Code::Unreachable | Code::Unavailable)));
     cluster.restart(0);
     bucket.put("k", "2").await.expect("written");
