@@ -121,10 +121,7 @@ impl Replica {
                 stored.index, state.truncated.0
             ));
         }
-        let configuration = match stored.configuration.is_empty() {
-            true => Configuration::of(config.founders.iter().copied()),
-            false => Configuration::decode(&stored.configuration)?,
-        };
+        let configuration = Configuration::decode(&stored.configuration)?;
         state.restate(group).into_iter().for_each(|record| log.push(record));
         let raft = RaftNode::new(RaftConfig {
             node: config.node,

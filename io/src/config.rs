@@ -33,8 +33,7 @@ impl fmt::Display for Engine {
 }
 
 /// Serves a connection that is no peer's, on the executor that calls it.
-pub type ConnectionHandler =
-    Arc<dyn Fn(Rc<ShardHandle>, TcpStream) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
+pub type ConnectionHandler = Arc<dyn Fn(Rc<ShardHandle>, TcpStream) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
 
 /// A founding member.
 #[derive(Clone, Debug, PartialEq, Eq)]

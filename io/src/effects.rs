@@ -120,7 +120,13 @@ impl ShardEffects {
             }
             Event::BecameLeader(group, term) => tracing::info!(shard, group = group.0, term = term.0, "leads"),
             Event::Follows(group, term, leader) => {
-                tracing::debug!(shard, group = group.0, term = term.0, leader = leader.map(|leader| leader.0), "follows");
+                tracing::debug!(
+                    shard,
+                    group = group.0,
+                    term = term.0,
+                    leader = leader.map(|leader| leader.0),
+                    "follows"
+                );
             }
             Event::SnapshotSending(group, peer, index) => {
                 tracing::info!(shard, group = group.0, peer = peer.0, index = index.0, "sends a snapshot");

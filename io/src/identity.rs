@@ -108,10 +108,8 @@ impl Identity {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let identity = Identity::found(config, address)?;
-                let text = serde_json::to_vec_pretty(&identity).map_err(|error| IdentityError::Damaged {
-                    path: path.clone(),
-                    reason: error.to_string(),
-                })?;
+                let text = serde_json::to_vec_pretty(&identity)
+                    .map_err(|error| IdentityError::Damaged { path: path.clone(), reason: error.to_string() })?;
                 replace(&path, &text)?;
                 Ok(identity)
             }
@@ -140,7 +138,8 @@ impl Identity {
         let cluster = match founders.len() {
             1 => u128::from(random_u64()?) << 64 | u128::from(random_u64()?),
             _ => {
-                let text: String = founders.iter().map(|member| format!("{}={}\n", member.name, member.address)).collect();
+                let text: String =
+                    founders.iter().map(|member| format!("{}={}\n", member.name, member.address)).collect();
                 xxh3_128(format!("{text}groups={}", config.groups).as_bytes())
             }
         };
@@ -197,8 +196,8 @@ pub(crate) fn load_acquaintances(data_dir: &Path) -> Result<Acquaintances, Ident
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Acquaintances::default()),
         Err(source) => return Err(IdentityError::Io { operation: "read", path, source }),
     };
-    let kept: BTreeMap<u64, u64> = serde_json::from_slice(&bytes)
-        .map_err(|error| IdentityError::Damaged { path, reason: error.to_string() })?;
+    let kept: BTreeMap<u64, u64> =
+        serde_json::from_slice(&bytes).map_err(|error| IdentityError::Damaged { path, reason: error.to_string() })?;
     let incarnations = kept.into_iter().map(|(id, incarnation)| (NodeId(id), Incarnation(incarnation))).collect();
     Ok(Acquaintances { incarnations })
 }
@@ -227,8 +226,10 @@ fn replace(path: &Path, content: &[u8]) -> Result<(), IdentityError> {
 pub(crate) fn random_u64() -> Result<u64, IdentityError> {
     let path = PathBuf::from("/dev/urandom");
     let mut bytes = [0; 8];
-    File::open(&path)
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|source| IdentityError::Io { operation: "read", path, source })?;
+    File::open(&path).and_then(|mut file| file.read_exact(&mut bytes)).map_err(|source| IdentityError::Io {
+        operation: "read",
+        path,
+        source,
+    })?;
     Ok(u64::from_le_bytes(bytes))
 }

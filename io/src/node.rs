@@ -232,7 +232,13 @@ impl Handle {
     }
 
     /// Reads from the bucket's group.
-    pub async fn read(&self, group: drey_core::GroupId, mode: ReadMode, op: ReadOp, timeout_ms: u64) -> Result<Reply, Error> {
+    pub async fn read(
+        &self,
+        group: drey_core::GroupId,
+        mode: ReadMode,
+        op: ReadOp,
+        timeout_ms: u64,
+    ) -> Result<Reply, Error> {
         self.call(Operation::Read(group, mode, op), timeout_ms).await
     }
 
@@ -274,8 +280,9 @@ fn recover_log(directory: &LogDirectory, identity: &Identity) -> Result<Recovere
     let mut bytes = Vec::new();
     let mut segments = Vec::new();
     for name in directory.segments()? {
-        let id = SegmentId::parse(&name)
-            .ok_or_else(|| StartError::Invalid(format!("{} holds {name}, which is no log segment", directory.path().display())))?;
+        let id = SegmentId::parse(&name).ok_or_else(|| {
+            StartError::Invalid(format!("{} holds {name}, which is no log segment", directory.path().display()))
+        })?;
         segments.push((id, name));
     }
     segments.sort_unstable();
@@ -321,7 +328,8 @@ fn run_body(
             let handle = Rc::new(ShardHandle::new(Arc::clone(&body.shared), shard, body.mailboxes));
             let own = body.shared.identity.node;
             let peers = body.shared.identity.members.iter().filter(|member| member.id != own);
-            let links = peers.map(|peer| (NodeId(peer.id), PeerLink::start(Rc::clone(&handle), peer.clone()))).collect();
+            let links =
+                peers.map(|peer| (NodeId(peer.id), PeerLink::start(Rc::clone(&handle), peer.clone()))).collect();
             let effects = ShardEffects {
                 handle: Rc::clone(&handle),
                 links,

@@ -71,8 +71,10 @@ impl Shared {
         let mut reachable: Vec<NodeId> = shards.iter().flat_map(|shard| shard.reachable.iter().copied()).collect();
         reachable.sort_unstable();
         reachable.dedup();
-        let mut groups: Vec<_> =
-            shards.into_iter().flat_map(|shard| shard.groups.into_iter().map(move |group| (shard.shard, group))).collect();
+        let mut groups: Vec<_> = shards
+            .into_iter()
+            .flat_map(|shard| shard.groups.into_iter().map(move |group| (shard.shard, group)))
+            .collect();
         groups.sort_unstable_by_key(|(_, status)| status.group);
         let log_bytes = if self.log_dir.starts_with(&self.data_dir) { 0 } else { disk_bytes(&self.log_dir) };
         NodeStatus {

@@ -4,6 +4,9 @@
 //! is only a cache of the Raft log above the log's truncation point, so that nothing is synced but in [`Store::persist`];
 //! below it is the only copy, which is why the log is truncated only up to what a persist covered.
 //!
+//! Keys and values are copied in and out. fjall's own byte strings (without its feature `bytes_1`) hold short keys in
+//! place, which a put pays for with less memory and no more time than sharing would.
+//!
 //! What fjall would panic on (an empty key, one of more than 65,535 bytes) is refused here before it is asked.
 
 use std::ops::ControlFlow;
@@ -12,6 +15,8 @@ use std::path::Path;
 use bytes::Bytes;
 use drey_core::store::{Read, Store, StoreError, WriteSet};
 use fjall::{Database, Iter, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+
+use crate::store::journal_tail::cut_broken_tail;
 
 /// Everything of a node lies in one keyspace: each further one costs files, memory and 26 ms.
 const KEYSPACE: &str = "drey";
@@ -51,6 +56,10 @@ impl LsmStore {
     /// An error means that what is there cannot be used: the state must be fetched anew, from the log or from peers.
     pub fn open(directory: &Path, options: LsmOptions) -> Result<LsmStore, StoreError> {
         let failed = |error| StoreError(format!("{}: {error}", directory.display()));
+        let lost = cut_broken_tail(directory).map_err(|error| failed(error.into()))?;
+        if lost > 0 {
+            tracing::warn!(directory = %directory.display(), bytes = lost, "cut an unfinished batch off the store's journal");
+        }
         let database = Database::builder(directory)
             .cache_size(options.cache_bytes)
             .max_journaling_size(JOURNAL_BYTES_MAX)
@@ -71,7 +80,7 @@ pub struct LsmView {
 
 impl Read for LsmView {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.snapshot.get(&self.keyspace, key).map_err(failed)?.map(Bytes::from))
+        Ok(self.snapshot.get(&self.keyspace, key).map_err(failed)?.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn scan(
@@ -90,7 +99,7 @@ impl Read for LsmView {
 
 impl Read for LsmStore {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.keyspace.get(key).map_err(failed)?.map(Bytes::from))
+        Ok(self.keyspace.get(key).map_err(failed)?.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn scan(
@@ -121,8 +130,8 @@ impl Store for LsmStore {
                 return Err(StoreError(format!("a key of {} bytes cannot be kept", key.len())));
             }
             match change {
-                Some(value) => batch.insert(&self.keyspace, key, value),
-                None => batch.remove(&self.keyspace, key),
+                Some(value) => batch.insert(&self.keyspace, &key[..], &value[..]),
+                None => batch.remove(&self.keyspace, &key[..]),
             }
         }
         batch.commit().map_err(failed)
@@ -140,7 +149,7 @@ fn walk(
 ) -> Result<(), StoreError> {
     while let Some(pair) = if reverse { pairs.next_back() } else { pairs.next() } {
         let (key, value) = pair.into_inner().map_err(failed)?;
-        if visit(key.into(), value.into()).is_break() {
+        if visit(Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)).is_break() {
             return Ok(());
         }
     }
