@@ -50,6 +50,8 @@ pub struct DiskOp(u64);
 /// The disk. It outlives its node's processes.
 pub struct Disk {
     rng: Rng,
+    /// It takes a sync for done without doing it.
+    lies: bool,
     segments: BTreeMap<SegmentId, Segment>,
     in_flight: BTreeMap<DiskOp, InFlight>,
     /// Deleted, but not for certain yet.
@@ -62,9 +64,10 @@ pub struct Disk {
 
 impl Disk {
     /// An empty one.
-    pub fn new(rng: Rng) -> Disk {
+    pub fn new(rng: Rng, lies: bool) -> Disk {
         Disk {
             rng,
+            lies,
             segments: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             deleted: BTreeMap::new(),
@@ -161,7 +164,9 @@ impl Disk {
 
     /// Makes durable what was written to a segment.
     pub fn sync(&mut self, segment: SegmentId) {
-        if let Some(file) = self.segments.get_mut(&segment) {
+        if let Some(file) = self.segments.get_mut(&segment)
+            && !self.lies
+        {
             let cached = std::mem::take(&mut file.cached);
             file.durable.extend(cached);
         }
@@ -305,7 +310,7 @@ mod tests {
     }
 
     fn prepared(seed: u64) -> (Disk, Faults) {
-        let (mut disk, mut faults) = (Disk::new(Rng::new(seed)), Faults::default());
+        let (mut disk, mut faults) = (Disk::new(Rng::new(seed), false), Faults::default());
         let op = disk.prepare(id(0), vec![9; BLOCK_BYTES], BYTES, &mut faults).expect("a new segment");
         disk.finish(op);
         (disk, faults)
@@ -359,7 +364,8 @@ mod tests {
                 continue;
             }
             seen += 1;
-            let mut synced = Disk { rng: Rng::new(seed), segments: disk.segments.clone(), ..Disk::new(Rng::new(0)) };
+            let mut synced =
+                Disk { rng: Rng::new(seed), segments: disk.segments.clone(), ..Disk::new(Rng::new(0), false) };
             synced.sync(id(0));
             synced.cut_power(&mut faults);
             assert_eq!(synced.read(id(0))[BLOCK_BYTES], 7, "synced by the next start");

@@ -12,7 +12,7 @@ use crate::checker::Violation;
 use crate::disk::Disk;
 use crate::faults::Fault;
 use crate::links::Links;
-use crate::node::Death;
+use crate::node::{Death, Doom};
 use crate::plan::StoragePlan;
 use crate::process::{Completion, Pending};
 use crate::rng::Rng;
@@ -45,8 +45,8 @@ pub struct Performer<'a> {
     pub disk: &'a mut Disk,
     /// The world.
     pub shared: &'a mut Shared,
-    /// How many effects are left, and what comes then.
-    pub dies_in: &'a mut Option<(u64, Death)>,
+    /// A death to come.
+    pub doom: &'a mut Option<Doom>,
     /// It came.
     pub died: &'a mut Option<Death>,
     /// To clients.
@@ -57,7 +57,8 @@ pub struct Performer<'a> {
 
 impl Effects for Performer<'_> {
     fn perform(&mut self, output: Output) {
-        if self.died.is_some() || self.dies_now() {
+        let writes = matches!(output, Output::WriteLog(..) | Output::PrepareSegment(_));
+        if self.died.is_some() || self.dies_before(writes) {
             return;
         }
         // Frames are traced as they are sent.
@@ -119,14 +120,20 @@ impl Effects for Performer<'_> {
 }
 
 impl Performer<'_> {
-    fn dies_now(&mut self) -> bool {
-        let Some((effects, death)) = self.dies_in else { return false };
-        *effects = effects.saturating_sub(1);
-        if *effects > 0 {
+    /// Whether the process dies instead of performing this effect. If it dies behind it, that is arranged.
+    fn dies_before(&mut self, writes: bool) -> bool {
+        let Some(doom) = self.doom else { return false };
+        doom.effects = doom.effects.saturating_sub(1);
+        if doom.effects > 0 {
             return false;
         }
-        self.shared.happened(Fault::DiedInTurn, format_args!("node {} shard {}: {death:?}", self.node, self.number));
-        *self.died = Some(*death);
+        if doom.behind_write {
+            // The next effect, then, whatever it is, does not happen.
+            doom.behind_write = !writes;
+            return false;
+        }
+        self.shared.happened(Fault::DiedInTurn, format_args!("node {} shard {}: {doom:?}", self.node, self.number));
+        *self.died = Some(doom.death);
         true
     }
 

@@ -53,6 +53,8 @@ pub enum Step {
 pub enum Call {
     /// A linearizable read of these slots in one view.
     Read(Vec<Slot>),
+    /// The same of all slots, by their keys' common prefix.
+    Scan,
     /// A put of one slot.
     Put {
         /// Where.
@@ -74,9 +76,18 @@ pub enum Call {
 }
 
 impl Call {
+    /// The slots of a read, if it is one that found this much.
+    pub fn slots_read(&self, found: usize) -> Vec<Slot> {
+        match self {
+            Call::Read(slots) => slots.clone(),
+            Call::Scan => (0..found).collect(),
+            Call::Put { .. } | Call::Delete { .. } | Call::Batch(_) => Vec::new(),
+        }
+    }
+
     /// Whether it can change anything.
     pub fn writes(&self) -> bool {
-        !matches!(self, Call::Read(_))
+        !matches!(self, Call::Read(_) | Call::Scan)
     }
 }
 

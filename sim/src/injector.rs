@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::network::CLIENTS;
-use crate::node::Death;
+use crate::node::{Death, Doom};
 use crate::plan::{FaultWeights, Plan};
 use crate::rng::Rng;
 
@@ -19,8 +19,8 @@ pub enum Act {
     Die(usize, Death),
     /// All nodes lose power.
     DieAll,
-    /// A node's process ends after so many effects.
-    DieIn(usize, u64, Death),
+    /// A node's process will end between two effects.
+    Doom(usize, Doom),
     /// A node's process stands still for so many milliseconds.
     Pause(usize, u64),
     /// So much of everything is lost, in per mille.
@@ -99,7 +99,8 @@ impl Injector {
             5 => Act::DieAll,
             6 => {
                 let death = if self.rng.chance(700) { Death::PowerCut } else { Death::Kill };
-                Act::DieIn(node, self.rng.between(1, 400), death)
+                let behind_write = self.rng.chance(600);
+                Act::Doom(node, Doom { effects: self.rng.between(1, 400), behind_write, death })
             }
             7 => Act::Pause(node, self.rng.between(100, 3_000)),
             _ => {

@@ -35,6 +35,17 @@ pub enum Death {
     PowerCut,
 }
 
+/// A death to come: after so many effects, or right behind the first write to the disk that follows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doom {
+    /// So many are performed.
+    pub effects: u64,
+    /// Then a write as well, so that it is under way.
+    pub behind_write: bool,
+    /// Then this.
+    pub death: Death,
+}
+
 /// One machine with its disk.
 pub struct Node {
     /// Which.
@@ -52,8 +63,8 @@ pub struct Node {
     pub process: Option<Process>,
     /// The next start ends with a power cut in its middle.
     dies_at_start: bool,
-    /// The next process dies after so many effects.
-    pub dies_in: Option<(u64, Death)>,
+    /// What the next process dies of.
+    pub doom: Option<Doom>,
 }
 
 impl Node {
@@ -62,7 +73,7 @@ impl Node {
         let mut rng = Rng::stream(plan.seed, "node", id.0);
         Node {
             id,
-            disk: Disk::new(Rng::stream(plan.seed, "disk", id.0)),
+            disk: Disk::new(Rng::stream(plan.seed, "disk", id.0), plan.disks_lie),
             store: SharedStore::default(),
             known: Acquaintances::default(),
             shards: plan.shards[id.0 as usize - 1],
@@ -71,7 +82,7 @@ impl Node {
             storage: plan.storage,
             process: None,
             dies_at_start: false,
-            dies_in: None,
+            doom: None,
             rng,
             plan,
         }
@@ -127,7 +138,7 @@ impl Node {
         let rng = Rng::new(self.rng.next_u64());
         let config = self.config(ShardId(0));
         let mut process = Process::new((self.id, config, self.storage), rng, clock, shards, links, log.segments);
-        process.dies_in = self.dies_in.take();
+        process.doom = self.doom.take();
         self.process = Some(process);
         true
     }
@@ -190,7 +201,7 @@ impl Node {
     /// Ends the process. The next start may have another number of shards, and may itself be cut off.
     pub fn die(&mut self, death: Death, may_change: bool, shared: &mut Shared) {
         self.process = None;
-        self.dies_in = None;
+        self.doom = None;
         match death {
             Death::Kill => self.disk.kill(&mut shared.faults),
             Death::PowerCut => self.lose_power(shared),
@@ -223,7 +234,7 @@ impl Node {
     pub fn calm(&mut self, storage: StoragePlan) {
         self.storage = storage;
         self.dies_at_start = false;
-        self.dies_in = None;
+        self.doom = None;
         if let Some(process) = &mut self.process {
             process.calm(storage);
         }

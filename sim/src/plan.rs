@@ -34,6 +34,8 @@ pub struct Plan {
     pub clients: ClientPlan,
     /// How likely each planned fault is, beside the others.
     pub weights: FaultWeights,
+    /// The disks say that a write is synced when it is not: no seed decides that, tests of the checkers do.
+    pub disks_lie: bool,
     /// A minority of the nodes stays down when the others must go on.
     pub minority_stays_down: bool,
 }
@@ -159,10 +161,11 @@ impl Plan {
                 kill: rng.below(4),
                 power_cut: 1 + rng.below(4),
                 power_cut_of_all: rng.below(2),
-                die_in_turn: rng.below(5),
+                die_in_turn: rng.below(6),
                 pause: rng.below(3),
                 storm: rng.below(2),
             },
+            disks_lie: false,
             minority_stays_down: rng.chance(250),
         }
     }

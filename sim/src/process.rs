@@ -18,7 +18,7 @@ use crate::effects::Performer;
 use crate::faults::Fault;
 use crate::links::Links;
 use crate::network::{CLIENTS, Datagram};
-use crate::node::{Clock, Death};
+use crate::node::{Clock, Death, Doom};
 use crate::plan::StoragePlan;
 use crate::rng::Rng;
 use crate::shared::Shared;
@@ -89,8 +89,8 @@ pub struct Process {
     replies: Vec<u8>,
     earlier_epochs: Vec<SegmentId>,
     carried: usize,
-    /// How many effects until it dies, and how.
-    pub dies_in: Option<(u64, Death)>,
+    /// What it will die of.
+    pub doom: Option<Doom>,
     /// It died of that.
     pub died: Option<Death>,
     /// It stands still until then.
@@ -132,7 +132,7 @@ impl Process {
             replies: Vec::new(),
             earlier_epochs,
             carried: 0,
-            dies_in: None,
+            doom: None,
             died: None,
             paused_until_ms: 0,
             outputs: Vec::new(),
@@ -147,7 +147,7 @@ impl Process {
     /// Calms its disk and store.
     pub fn calm(&mut self, storage: StoragePlan) {
         self.storage = storage;
-        self.dies_in = None;
+        self.doom = None;
         self.paused_until_ms = 0;
     }
 
@@ -313,7 +313,7 @@ impl Process {
                 pending: &mut self.pending,
                 disk,
                 shared,
-                dies_in: &mut self.dies_in,
+                doom: &mut self.doom,
                 died: &mut self.died,
                 answers: Vec::new(),
                 carried: &mut self.carried,

@@ -60,11 +60,16 @@ pub struct Report {
 
 /// Runs a seed once.
 pub fn run(seed: u64, text: Text) -> Report {
-    let plan = Plan::draw(seed);
+    run_plan(&Plan::draw(seed), text)
+}
+
+/// Runs a plan once.
+pub fn run_plan(plan: &Plan, text: Text) -> Report {
+    let seed = plan.seed;
     let nodes = plan.nodes;
     let mut world = World::new(plan.clone(), text);
     let mut recovery_ms = 0;
-    let verdict = play(&mut world, &plan, &mut recovery_ms);
+    let verdict = play(&mut world, plan, &mut recovery_ms);
     let history = world.clients.borrow_mut().finish();
     let verdict = verdict.and_then(|()| check_history(&history)).and_then(|()| check_enough(&world));
     let mut shared = world.shared.borrow_mut();

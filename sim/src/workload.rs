@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use drey_core::name::{BucketName, Key};
+use drey_core::name::{BucketName, Key, KeyRange};
 use drey_core::placement::group_of;
 use drey_core::request::{BatchOp, Command, Condition, Entry, Operation, ReadMode, ReadOp, Reply, Write};
 use drey_core::{Error, Version};
@@ -85,6 +85,9 @@ impl Workload {
     fn draw_call(&mut self, object: ObjectId, slots: usize, rng: &mut Rng) -> Call {
         let slot = rng.below(slots as u64) as usize;
         if rng.chance(self.plan.reads) {
+            if rng.chance(150) {
+                return Call::Scan;
+            }
             return Call::Read(if slots > 1 && rng.chance(600) { (0..slots).collect() } else { vec![slot] });
         }
         if slots > 1 && rng.chance(600) {
@@ -144,6 +147,16 @@ impl Workload {
             })
         };
         let write = match call {
+            Call::Scan => {
+                let op = ReadOp::Scan {
+                    bucket: bucket.clone(),
+                    range: KeyRange::prefix(prefix(&keys[0])).expect("a short prefix"),
+                    limit: 0,
+                    reverse: keys.len() > 1,
+                    keys_only: false,
+                };
+                return Operation::Read(self.group(object), ReadMode::Linearizable, op);
+            }
             Call::Read(slots) => {
                 let op = match slots[..] {
                     [slot] => ReadOp::Get { bucket: bucket.clone(), key: keys[slot].clone() },
@@ -196,6 +209,21 @@ impl Workload {
                 let both = slots.iter().zip(entries);
                 Outcome::Read(both.map(|(&slot, entry)| found(slot, entry)).collect::<Result<_, _>>()?)
             }
+            (Call::Scan, Reply::Page(page)) => {
+                let mut entries = page.entries;
+                let fits = page.next.is_none() && entries.iter().rev().is_sorted_by_key(|entry| &entry.key);
+                let mut take = |slot: Slot| {
+                    let at = entries.iter().position(|entry| entry.key == keys[slot].as_bytes());
+                    found(slot, at.map(|at| entries.remove(at)))
+                };
+                let read = (0..keys.len()).map(&mut take).collect::<Result<_, _>>()?;
+                if !fits || !entries.is_empty() {
+                    return Err(format!(
+                        "a scan of {keys:?} found {entries:?} beside them, or in no order, or did not end"
+                    ));
+                }
+                Outcome::Read(read)
+            }
             (Call::Put { slot, value, .. }, Reply::Put { applied, version, previous }) => {
                 let asked = value % 3 == 0;
                 let previous = asked.then(|| found(*slot, previous)).transpose()?;
@@ -232,8 +260,9 @@ impl Workload {
 
     fn remember(&mut self, object: ObjectId, call: &Call, outcome: &Outcome) {
         match (call, outcome) {
-            (Call::Read(slots), Outcome::Read(found)) => {
-                self.seen.extend(slots.iter().zip(found).map(|(&slot, &found)| ((object, slot), found)));
+            (Call::Read(_) | Call::Scan, Outcome::Read(found)) => {
+                let slots = call.slots_read(found.len()).into_iter();
+                self.seen.extend(slots.zip(found).map(|(slot, &found)| ((object, slot), found)));
             }
             (Call::Put { slot, value, .. }, Outcome::Put { applied: true, version, .. }) => {
                 self.seen.insert((object, *slot), Some((*value, *version)));
@@ -241,6 +270,12 @@ impl Workload {
             _ => {}
         }
     }
+}
+
+/// What all keys of an object begin with: everything but the slot's number.
+fn prefix(key: &Key) -> Bytes {
+    let bytes = key.as_bytes();
+    bytes.slice(..bytes.len() - 1)
 }
 
 fn era_of(object: usize) -> usize {
@@ -301,7 +336,7 @@ mod tests {
     fn all_kinds_of_calls_are_drawn_over_all_buckets() {
         let mut workload = Workload::new(Plan::draw(1).clients, 3);
         let mut rng = Rng::new(1);
-        let mut kinds = [0; 6];
+        let mut kinds = [0; 7];
         let mut buckets = std::collections::BTreeSet::new();
         for now_ms in 0..2_000 {
             let (object, call) = workload.draw(now_ms * 20, &mut rng);
@@ -311,6 +346,7 @@ mod tests {
                 Call::Put { guard, .. } => 2 + usize::from(guard.is_some()),
                 Call::Delete { .. } => 4,
                 Call::Batch(_) => 5,
+                Call::Scan => 6,
             }] += 1;
             workload.operation(object, &call);
         }

@@ -148,11 +148,11 @@ impl World {
                     }
                 }
             }
-            Act::DieIn(node, effects, death) => {
+            Act::Doom(node, doom) => {
                 let mut node = self.nodes[node - 1].borrow_mut();
                 match &mut node.process {
-                    Some(process) => process.dies_in = Some((effects, death)),
-                    None => node.dies_in = Some((effects, death)),
+                    Some(process) => process.doom = Some(doom),
+                    None => node.doom = Some(doom),
                 }
             }
             Act::Pause(node, length_ms) => {

@@ -71,10 +71,12 @@ enum Effect {
 
 fn effects(operation: &Operation) -> Vec<(Slot, Effect)> {
     match (&operation.call, &operation.outcome) {
-        (Call::Read(slots), Outcome::Read(found)) => slots
-            .iter()
+        (Call::Read(_) | Call::Scan, Outcome::Read(found)) => operation
+            .call
+            .slots_read(found.len())
+            .into_iter()
             .zip(found)
-            .map(|(&slot, found)| (slot, Effect::Read(found.map(|(_, version)| version))))
+            .map(|(slot, found)| (slot, Effect::Read(found.map(|(_, version)| version))))
             .collect(),
         (Call::Put { slot, .. }, Outcome::Put { applied: true, version, .. }) => vec![(*slot, Effect::Put(*version))],
         (Call::Delete { slot, .. }, Outcome::Delete { applied: true, .. } | Outcome::Unknown) => {

@@ -71,7 +71,8 @@ impl Versions {
 /// The state behind an operation, if its answer is possible in this one.
 pub fn step(state: State, operation: &Operation, versions: &Versions) -> Option<State> {
     match (&operation.call, &operation.outcome) {
-        (Call::Read(slots), Outcome::Read(found)) => {
+        (Call::Read(_) | Call::Scan, Outcome::Read(found)) => {
+            let slots = operation.call.slots_read(found.len());
             let fits = slots.iter().zip(found).all(|(&slot, &found)| sees(state, slot, found, versions));
             (fits && slots.len() == found.len()).then_some(state)
         }
@@ -121,7 +122,7 @@ pub fn step(state: State, operation: &Operation, versions: &Versions) -> Option<
 /// not matter.
 fn happen_unseen(state: State, call: &Call, versions: &Versions) -> Option<State> {
     let next = match call {
-        Call::Read(_) => state,
+        Call::Read(_) | Call::Scan => state,
         // A guard whose outcome is open may have held: the other case is that the operation never takes a place.
         Call::Put { slot, guard, .. } | Call::Delete { slot, guard }
             if holds(state, *slot, *guard, versions) == Held::No =>

@@ -83,11 +83,7 @@ fn check_reads(history: &History) -> Result<(), Violation> {
 }
 
 fn read_versions(operation: &Operation) -> Vec<(Slot, u64)> {
-    match (&operation.call, &operation.outcome) {
-        (crate::history::Call::Read(slots), Outcome::Read(found)) => {
-            let both = slots.iter().zip(found);
-            both.filter_map(|(&slot, found)| found.map(|(_, version)| (slot, version))).collect()
-        }
-        _ => Vec::new(),
-    }
+    let Outcome::Read(found) = &operation.outcome else { return Vec::new() };
+    let both = operation.call.slots_read(found.len()).into_iter().zip(found);
+    both.filter_map(|(slot, found)| found.map(|(_, version)| (slot, version))).collect()
 }
