@@ -1,5 +1,7 @@
 //! The LSM store: the contract of all engines, and what it holds after a process or a machine died.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
