@@ -121,10 +121,7 @@ impl Replica {
                 stored.index, state.truncated.0
             ));
         }
-        let configuration = match stored.configuration.is_empty() {
-            true => Configuration::of(config.founders.iter().copied()),
-            false => Configuration::decode(&stored.configuration)?,
-        };
+        let configuration = Configuration::decode(&stored.configuration)?;
         state.restate(group).into_iter().for_each(|record| log.push(record));
         let raft = RaftNode::new(RaftConfig {
             node: config.node,
@@ -183,8 +180,8 @@ impl Replica {
 
     /// Takes Raft's message from a peer.
     pub fn message(&mut self, from: NodeId, message: Message, turn: &mut Turn) {
-        if self.install.is_some() {
-            // Raft holds a snapshot that is not in yet: what a peer says now it will say again.
+        if self.is_installing() {
+            // What a peer says now it will say again. Entries behind the snapshot, above all, would be lost with its ready.
             return;
         }
         if let Some(meta) = message.snapshot_meta()
@@ -199,6 +196,11 @@ impl Replica {
             };
             turn.out.push(Output::Report(Event::RefusedMessage(from, self.group, why)));
         }
+    }
+
+    /// Whether Raft holds a snapshot that the store does not have yet.
+    pub fn is_installing(&self) -> bool {
+        self.install.is_some() || self.raft.has_new_snapshot()
     }
 
     /// The end of a turn: proposes, asks for read indexes, and does what Raft wants done until it wants nothing.

@@ -22,12 +22,12 @@ pub fn start_shard<S: Store>(
     store: S,
 ) -> Result<(Shard, StorageWorker<S>), RecoverError> {
     let mut machines = Vec::new();
+    let founders = Configuration::of(config.founders.iter().copied()).encode();
     let mut recovered = Recovered { epoch: log.next_epoch, logs: BTreeMap::new(), stored: BTreeMap::new() };
     for group in all_groups(config.groups).filter(|&group| shard_of(group, config.shards) == config.shard) {
         let mut machine =
             Machine::load(&store, group, config.groups).map_err(|error| RecoverError(error.to_string()))?;
-        // A snapshot of the group must say who its members are, also when that was never changed.
-        machine.found(FOUNDED, Configuration::of(config.founders.iter().copied()).encode());
+        machine.found(FOUNDED, founders.clone());
         let stored = SnapshotMeta {
             index: machine.applied(),
             term: machine.applied_term(),

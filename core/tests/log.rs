@@ -10,6 +10,8 @@ mod disk;
 mod model;
 #[path = "log/node.rs"]
 mod node;
+#[path = "log/rot.rs"]
+mod rot;
 
 #[path = "log/crashes.rs"]
 mod crashes;

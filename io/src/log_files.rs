@@ -212,7 +212,11 @@ impl LogDirectory {
             None => {
                 let number = self.inner.unfinished.fetch_add(1, Ordering::Relaxed);
                 let unfinished = self.inner.path.join(format!("{number}{UNFINISHED_SUFFIX}"));
-                allocate(&unfinished, self.inner.segment_bytes).map_err(failed("fill", &unfinished))?;
+                allocate(&unfinished, self.inner.segment_bytes).map_err(|error| {
+                    // Most likely no space is left: what there is of it goes back.
+                    let _ = fs::remove_file(&unfinished);
+                    failed("fill", &unfinished)(error)
+                })?;
                 unfinished
             }
         };

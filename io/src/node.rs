@@ -189,16 +189,21 @@ impl Node {
     /// Stops the node and waits until all is on disk and closed. The error: it had stopped by itself, for this reason.
     pub fn stop(mut self) -> Result<(), String> {
         self.handle.begin_stop();
-        self.listener.take().map(Listener::stop);
+        if let Some(listener) = self.listener.take() {
+            listener.stop();
+        }
         self.wait()
     }
 
     /// Waits until the node stops: after [`Handle::begin_stop`], or by itself, for the reason that is the error.
-    pub fn wait(mut self) -> Result<(), String> {
-        let outcomes = self.executors.join();
-        self.listener.take().map(Listener::stop);
+    pub fn wait(self) -> Result<(), String> {
+        let Node { listener, executors, storage_threads, _lock, .. } = self;
+        let outcomes = executors.join();
+        if let Some(listener) = listener {
+            listener.stop();
+        }
         // Their jobs' senders went with the executors.
-        self.storage_threads.into_iter().for_each(|thread| drop(thread.join()));
+        storage_threads.into_iter().for_each(|thread| drop(thread.join()));
         for outcome in outcomes {
             match outcome {
                 Ok(None) => {}

@@ -55,7 +55,7 @@ pub(crate) fn stop(mailbox: &Sender<Mail>) {
     // A full mailbox gets it when there is room; a closed one has stopped.
     if mailbox.send(Mail::Stop).is_err() {
         let mailbox = mailbox.clone();
-        std::thread::spawn(move || mailbox.send_blocking(Mail::Stop));
+        std::thread::spawn(move || drop(mailbox.send_blocking(Mail::Stop)));
     }
 }
 

@@ -67,7 +67,7 @@ impl Injector {
 
     /// How long until a node that went down starts again.
     pub fn down_ms(&mut self) -> u64 {
-        if self.rng.chance(300) { self.rng.between(5, 100) } else { self.rng.between(100, 4_000) }
+        if self.rng.chance(300) { self.rng.between(5, 100) } else { self.rng.between(100, 2_500) }
     }
 
     fn draw(&mut self, now_ms: u64) -> Option<Act> {
@@ -101,7 +101,7 @@ impl Injector {
                 let death = if self.rng.chance(700) { Death::PowerCut } else { Death::Kill };
                 Act::DieIn(node, self.rng.between(1, 400), death)
             }
-            7 => Act::Pause(node, self.rng.between(100, 4_000)),
+            7 => Act::Pause(node, self.rng.between(100, 3_000)),
             _ => {
                 let length_ms = self.rng.between(200, 2_000);
                 self.end(now_ms + length_ms, Act::Loss(self.plan.network.loss));
@@ -133,7 +133,8 @@ impl Injector {
     }
 
     fn cut(&mut self, now_ms: u64, ways: Vec<(usize, usize)>) -> Act {
-        let length_ms = self.rng.between(100, 5_000);
+        let length_ms =
+            if self.rng.chance(800) { self.rng.between(100, 1_500) } else { self.rng.between(1_500, 5_000) };
         self.end(now_ms + length_ms, Act::Heal(ways.clone()));
         Act::Cut(ways)
     }

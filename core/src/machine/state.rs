@@ -55,11 +55,10 @@ impl Machine {
     }
 
     /// Starts a group that has applied nothing where founding left it: as if its log's first entries, up to this one, had set
-    /// up its members. One that has applied something stays as it is.
+    /// up its members, with this configuration. One that has applied something stays as it is.
     pub fn found(&mut self, (index, term): (LogIndex, Term), configuration: Bytes) {
         if self.meta.applied == LogIndex(0) {
-            (self.meta.applied, self.meta.term) = (index, term);
-            self.meta.configuration = configuration;
+            (self.meta.applied, self.meta.term, self.meta.configuration) = (index, term, configuration);
         }
     }
 

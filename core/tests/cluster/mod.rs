@@ -136,6 +136,7 @@ impl Cluster {
         self.campaigned.clear();
         for _ in 0..2 * self.settings.timing.election_ticks {
             self.tick(id);
+            self.work(id);
             if self.campaigned.contains(&id) {
                 return;
             }

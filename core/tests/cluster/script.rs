@@ -14,6 +14,7 @@ use raft::eraftpb;
 use super::Cluster;
 use super::disk::Torn;
 use super::network::Pair;
+use super::node::Node;
 
 /// A request's time when nothing else is said: longer than any test.
 const DEADLINE_MS: u64 = 3_600_000;
@@ -130,11 +131,9 @@ impl Script {
                 cluster.stabilize();
                 cluster.trace.mute = false;
             }
+            "silence" => silence(cluster, &words.numbers(1)),
             "campaign" => cluster.campaign(words.number(1)),
-            "elect" => {
-                cluster.campaign(words.number(1));
-                cluster.stabilize();
-            }
+            "elect" => elect(cluster, words.number(1)),
             "tick" => {
                 let all: Vec<u64> = cluster.nodes.keys().copied().collect();
                 let some = words.numbers(2);
@@ -227,6 +226,37 @@ impl Script {
     }
 }
 
+/// Lets a node become leader: those that follow another one have not heard from it for an election timeout, and then the node
+/// campaigns.
+fn elect(cluster: &mut Cluster, id: u64) {
+    let follows = |node: &mut Node| {
+        let this = NodeId(node.id);
+        let statuses = node.statuses();
+        let groups = statuses.iter().flat_map(|(_, status)| &status.groups);
+        groups.into_iter().any(|group| group.leader.is_some_and(|leader| leader != this))
+    };
+    let followers: Vec<u64> = cluster
+        .nodes
+        .values_mut()
+        .filter(|node| node.id != id && node.is_running())
+        .filter_map(|node| follows(node).then_some(node.id))
+        .collect();
+    silence(cluster, &followers);
+    cluster.campaign(id);
+    cluster.stabilize();
+}
+
+/// For an election timeout these nodes hear nothing, and what they say is lost.
+fn silence(cluster: &mut Cluster, ids: &[u64]) {
+    for &id in ids {
+        for _ in 0..cluster.settings.timing.election_ticks {
+            cluster.tick(id);
+            cluster.work(id);
+        }
+    }
+    cluster.network.take(None);
+}
+
 fn settings(cluster: &mut Cluster, words: &Words) {
     for (name, value) in &words.options {
         let settings = &mut cluster.settings;
@@ -245,7 +275,10 @@ fn command(words: &Words) -> Command {
     let write = match words.at(0) {
         "put" => Write::Put {
             key: key(words.at(3)),
-            value: Bytes::from(words.at(4).to_owned()),
+            value: match words.option("bytes") {
+                Some(bytes) => vec![b'x'; number(bytes) as usize].into(),
+                None => Bytes::from(words.at(4).to_owned()),
+            },
             ttl_ms: None,
             condition,
             return_previous,

@@ -82,7 +82,7 @@ impl Trace {
 
     pub fn answer(&mut self, id: u64, request: RequestId, reply: &Result<Reply, Error>) {
         if self.count_answers {
-            let first_words: String = answer(reply).split(',').next().unwrap_or_default().into();
+            let first_words: String = answer(reply).split([',', '(']).next().unwrap_or_default().into();
             *self.answers.entry(first_words).or_default() += 1;
         } else if !self.hide_answers {
             self.line(format!("{id} answers r{request}: {}", answer(reply)));
@@ -114,7 +114,7 @@ fn answer(reply: &Result<Reply, Error>) -> String {
         Err(Error::NoLeader) => "no_leader".into(),
         Err(Error::OutcomeUnknown) => "outcome_unknown".into(),
         Err(Error::DeadlineExceeded) => "deadline_exceeded".into(),
-        Err(error) => format!("{}: {error}", error.code()),
+        Err(error) => format!("{} ({error})", error.code()),
         Ok(Reply::Put { applied, version, previous }) => {
             let put = if *applied { "put, version" } else { "not put, the key's version is" };
             format!("{put} {version}{}", before(previous.as_ref()))

@@ -6,16 +6,10 @@ use proptest::prelude::*;
 use crate::choices::Choices;
 use crate::disk::Disk;
 use crate::node::{Node, Written, recover};
+use crate::rot;
 
-/// A node that did this and that, and whose every write is synced.
 fn settled(segment_bytes: u64, bytes: &[u8]) -> Node {
-    let mut choices = Choices::new(bytes);
-    let mut node = Node::new(segment_bytes, &mut choices);
-    while !choices.used_up() {
-        node.act(&mut choices);
-    }
-    node.settle(&mut choices);
-    node
+    rot::settled(segment_bytes, &mut Choices::new(bytes), usize::MAX)
 }
 
 fn flipped(disk: &Disk, segment: SegmentId, byte: usize, bit: usize) -> Disk {
@@ -65,6 +59,16 @@ proptest! {
                 prop_assert!(matches!(&cut, Ok(_) | Err(Damage { what: DamageKind::Missing, .. })), "{cut:?}");
             }
         }
+    }
+
+    #[test]
+    fn whatever_breaks_nothing_attested_is_cut(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+        rot::break_and_recover(&bytes);
+    }
+
+    #[test]
+    fn whatever_a_log_says_recovery_comes_to_an_end(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
+        rot::forge_and_recover(&bytes);
     }
 
     #[test]

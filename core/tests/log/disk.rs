@@ -139,6 +139,17 @@ impl Disk {
         self.file(segment).sync();
     }
 
+    /// The file is lost.
+    pub fn remove(&mut self, segment: SegmentId) {
+        self.files.remove(&segment);
+    }
+
+    /// The end of the file is lost.
+    pub fn cut(&mut self, segment: SegmentId, length: usize) {
+        self.sync(segment);
+        self.file(segment).synced.truncate(length);
+    }
+
     /// Turns a bit.
     pub fn flip(&mut self, segment: SegmentId, byte: usize, bit: usize) {
         self.sync(segment);

@@ -44,13 +44,23 @@ pub struct Written {
     pub bytes: usize,
 }
 
+/// How a shard's groups came to be what they are.
+#[derive(Default)]
+pub struct History {
+    pub start: Groups,
+    pub steps: Vec<Step>,
+    /// How many of the steps are whole with each batch. The next batch may hold a part of the following.
+    pub synced: Vec<usize>,
+}
+
 struct Shard {
     writer: LogWriter,
     writing: Option<(Ticket, Written)>,
     preparing: Option<SegmentId>,
     /// Steps that may be lost, with the mark at which they are not.
     unsynced: VecDeque<(u64, Step)>,
-    earlier_released: bool,
+    /// How many batches were synced when earlier epochs were not needed any more.
+    earlier_released: Option<usize>,
 }
 
 pub struct Node {
@@ -65,6 +75,8 @@ pub struct Node {
     durable: Groups,
     /// Batches of the present epoch, by shard, in the order of writing.
     pub written: BTreeMap<u32, Vec<Written>>,
+    /// What each shard's groups were at the start, and all that was done to them since.
+    pub history: BTreeMap<u32, History>,
     pub fired: Fired,
 }
 
@@ -88,10 +100,21 @@ impl Node {
             latest: Groups::new(),
             durable: Groups::new(),
             written: BTreeMap::new(),
+            history: BTreeMap::new(),
             fired: Fired::default(),
         };
         node.start(choices);
         node
+    }
+
+    /// The shard of a group at present.
+    pub fn shard_of(&self, group: GroupId) -> u32 {
+        group.0 % self.shards.len() as u32
+    }
+
+    /// How many batches the shard needed to carry everything over, and to attest that.
+    pub fn carried_at(&self, shard: u32) -> usize {
+        self.shards[shard as usize].earlier_released.unwrap_or(usize::MAX)
     }
 
     fn config(&self) -> LogConfig {
@@ -135,8 +158,9 @@ impl Node {
     }
 
     fn push(&mut self, record: Record) {
-        let shard = record.group().0 as usize % self.shards.len();
+        let shard = self.shard_of(record.group()) as usize;
         let steps = model::steps(&record);
+        self.history.entry(shard as u32).or_default().steps.extend(steps.clone());
         self.shards[shard].writer.push(record);
         let mark = self.shards[shard].writer.mark();
         for step in steps {
@@ -233,9 +257,9 @@ impl Node {
     }
 
     fn earlier_epochs_released(&mut self, shard: usize) {
-        assert!(!self.shards[shard].earlier_released, "said once");
-        self.shards[shard].earlier_released = true;
-        if self.shards.iter().all(|shard| shard.earlier_released) {
+        assert_eq!(self.shards[shard].earlier_released, None, "said once");
+        self.shards[shard].earlier_released = Some(self.written[&(shard as u32)].len());
+        if self.shards.iter().all(|shard| shard.earlier_released.is_some()) {
             self.fired.epochs_released += 1;
             let earlier: Vec<SegmentId> =
                 self.disk.files.keys().copied().filter(|segment| segment.epoch < self.epoch).collect();
@@ -259,6 +283,8 @@ impl Node {
         }
         self.written.entry(shard as u32).or_default().push(written);
         self.fired.batches += 1;
+        let history = self.history.entry(shard as u32).or_default();
+        history.synced.push(history.steps.len() - self.shards[shard].unsynced.len());
     }
 
     fn prepare(&mut self, shard: usize) {
@@ -273,7 +299,7 @@ impl Node {
         let Some((oldest, highest)) = self.shards[shard].writer.oldest() else { return };
         let mut spans = BTreeMap::new();
         for (group, log) in &self.latest {
-            if group.0 as usize % self.shards.len() == shard {
+            if self.shard_of(*group) as usize == shard {
                 let (truncated, last) = (log.truncated.0, log.last());
                 let durable = LogIndex(truncated.0 + choices.below((last.0 - truncated.0) as usize + 1) as u64);
                 spans.insert(*group, Span { truncated, last, durable });
@@ -326,6 +352,7 @@ impl Node {
         self.latest = recovered.groups.clone();
         self.epoch = recovered.next_epoch;
         self.written.clear();
+        self.history.clear();
         let shards = 1 + choices.below(SHARDS_MAX) as u32;
         let config = LogConfig { shards, ..self.config() };
         self.shards = (0..shards)
@@ -334,10 +361,11 @@ impl Node {
                 writing: None,
                 preparing: None,
                 unsynced: VecDeque::new(),
-                earlier_released: false,
+                earlier_released: None,
             })
             .collect();
         for (group, log) in &recovered.groups {
+            self.history.entry(self.shard_of(*group)).or_default().start.insert(*group, log.clone());
             for record in log.restate(*group) {
                 self.push(record);
             }

@@ -48,6 +48,9 @@ const FIRST_TURN_WAIT: Duration = Duration::from_secs(3);
 /// How many executors in a row may be lost before their first task.
 const LOST_MAX: usize = 4;
 
+/// How long the last cancellations and closed files of an executor get to reach the kernel.
+const SETTLE: Duration = Duration::from_millis(2);
+
 /// Executors that live in this process.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
@@ -315,6 +318,7 @@ impl Thread {
             let Ok((body, context)) = body.await else { return Err(not_started()) };
             let output = body(context).await;
             task::end_all(&self.executor).await;
+            super::sleep(SETTLE).await;
             watch.end();
             Ok(output)
         };

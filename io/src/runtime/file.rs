@@ -67,21 +67,20 @@ impl AlignedFile {
         if metadata.len() < BLOCK as u64 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file holds less than one block"));
         }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        let path = path.to_owned();
         if device_is_described(metadata.dev()) {
-            match options.dma_open(&path).await {
-                Ok(file) => return Ok(AlignedFile { file: File::Direct(Rc::new(file)), path }),
-                Err(error) => match system_error(error) {
-                    // The file system has no direct I/O.
-                    error if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {}
-                    error => return Err(error),
-                },
+            match OpenOptions::new().read(true).write(true).dma_open(path).await.map_err(system_error) {
+                Ok(file) => return Ok(AlignedFile { file: File::Direct(Rc::new(file)), path: path.to_owned() }),
+                // The file system has no direct I/O.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {}
+                Err(error) => return Err(error),
             }
         }
-        let file = options.buffered_open(&path).await.map_err(system_error)?;
-        Ok(AlignedFile { file: File::Buffered(Rc::new(file)), path })
+        Self::open_buffered(path).await
+    }
+
+    pub(super) async fn open_buffered(path: &Path) -> io::Result<AlignedFile> {
+        let file = OpenOptions::new().read(true).write(true).buffered_open(path).await.map_err(system_error)?;
+        Ok(AlignedFile { file: File::Buffered(Rc::new(file)), path: path.to_owned() })
     }
 
     /// The path it was opened by.

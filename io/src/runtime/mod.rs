@@ -19,7 +19,8 @@
 //! - **A spawned task runs at once**, inside the spawning one, which costs one `send` per HTTP/2 request.
 //!   [`task::spawn`] queues.
 //! - **An executor that ends leaks its waiting tasks**, with their sockets and files. [`task`] keeps a list, and
-//!   drops them before the executor ends.
+//!   drops them before the executor ends. What cannot be had back is the eventfd of an executor that ended, and a kilobyte
+//!   with it: every task holds a reference to them that is never given up.
 //! - **The first file opened on a device decides how all are read**, and an empty one decides wrongly. [`file`] opens only
 //!   files that hold synced bytes.
 //! - **It panics** where io_uring is unavailable ([`crate::probe`] looks first), and where `/sys` does not describe a

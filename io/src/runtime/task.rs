@@ -14,13 +14,11 @@ use std::{
     time::Duration,
 };
 
+use futures_channel::oneshot;
 use pin_project_lite::pin_project;
 
 /// How long an ending executor waits for its tasks to let go. Only a log write on a disk that hangs takes so long.
 const END_WAIT_MAX: Duration = Duration::from_secs(10);
-
-/// After the last task is gone: how long cancelled operations and closed files get to reach the kernel.
-const SETTLE: Duration = Duration::from_millis(2);
 
 thread_local! {
     static TASKS: Tasks = const { Tasks::new() };
@@ -202,12 +200,19 @@ pub fn spawn_uncancelled(future: impl Future<Output = ()> + 'static) {
 }
 
 /// Runs `work` on this executor's thread for blocking calls, one call at a time. The executor goes on meanwhile. A panic in
-/// `work` is an error. Dropping the future does not stop `work`.
+/// `work` is an error. Dropping the future does not stop `work`, and the executor's end waits for it.
 pub async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> io::Result<R> {
-    glommio::executor()
-        .spawn_blocking(move || catch_unwind(AssertUnwindSafe(work)))
-        .await
-        .map_err(|_| io::Error::other("a blocking call panicked"))
+    let (sender, result) = oneshot::channel();
+    // glommio's thread panics if its executor ends before the call has returned.
+    spawn_uncancelled(async move {
+        let returned = glommio::executor().spawn_blocking(move || catch_unwind(AssertUnwindSafe(work))).await;
+        // Nobody may be waiting any more.
+        let _ = sender.send(returned);
+    });
+    match result.await {
+        Ok(Ok(returned)) => Ok(returned),
+        Ok(Err(_)) | Err(oneshot::Canceled) => Err(io::Error::other("a blocking call panicked")),
+    }
 }
 
 /// Lets every other ready task run first. Not for waiting: a task that wakes itself in a loop keeps a core busy.
@@ -243,5 +248,4 @@ pub(super) async fn end_all(executor: &str) {
     if !futures_lite::future::or(all_ended, timed_out).await {
         tracing::error!(executor, "log writes still hang; ending without them");
     }
-    super::sleep(SETTLE).await;
 }

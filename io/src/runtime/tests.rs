@@ -315,3 +315,34 @@ fn a_stall_is_measured() {
     let stall = join(executors).remove(0).unwrap();
     assert!(stall >= Duration::from_millis(100), "{stall:?}");
 }
+
+#[test]
+fn a_file_system_without_direct_io_is_written_through_the_page_cache() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    std::fs::write(&path, [0; 3 * BLOCK]).unwrap();
+    let executors = one(&ExecutorConfig::new("buffered"), {
+        let path = path.clone();
+        |_| async move {
+            let file = AlignedFile::open_buffered(&path).await.unwrap();
+            let buffer = file.fill(2 * BLOCK, |bytes| bytes.fill(5)).unwrap();
+            file.write_synced(BLOCK as u64, &buffer).await.unwrap();
+            file.is_direct()
+        }
+    });
+    assert!(!join(executors).remove(0).unwrap());
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(bytes[..BLOCK].iter().all(|&byte| byte == 0) && bytes[BLOCK..].iter().all(|&byte| byte == 5));
+}
+
+#[test]
+fn an_empty_file_is_refused_before_it_misleads() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_owned();
+    let executors =
+        one(
+            &ExecutorConfig::new("empty"),
+            |_| async move { AlignedFile::open(&path).await.map(drop).unwrap_err().kind() },
+        );
+    assert_eq!(join(executors).remove(0).unwrap(), std::io::ErrorKind::InvalidInput);
+}

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_lite::Stream;
 use http::{HeaderMap, HeaderValue, Response, header};
-use http_body::{Body, Frame};
+use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
 use super::refusal::Refusal;
@@ -18,7 +18,7 @@ const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc
 /// Framed messages, until one fails.
 pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<Bytes, Refusal>>>>;
 
-/// An answer's body. Its size is told to nobody: with a content length, trailers would be a fault.
+/// An answer's body. The size of messages is told to nobody: with a content length, trailers would be a fault.
 pub(super) enum ResponseBody {
     /// One framed message, and that all went well.
     Unary(Bytes),
@@ -87,5 +87,12 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         matches!(self, ResponseBody::Ended)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ResponseBody::Text(text) => SizeHint::with_exact(text.len() as u64),
+            _ => SizeHint::default(),
+        }
     }
 }

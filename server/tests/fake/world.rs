@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use drey_client::proto;
-use drey_core::limits::{BUCKET_NAME_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use drey_core::limits::{BUCKET_NAME_BYTES_MAX, KEY_BOUND_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use drey_core::name::BucketName;
 use drey_core::placement::group_of;
 use std::collections::BTreeMap;
@@ -160,6 +160,11 @@ impl World {
     pub fn scan(&mut self, request: &proto::ScanRequest) -> Result<Vec<proto::ScanChunk>, Status> {
         let version = self.version;
         let range = request.range.clone().unwrap_or_default();
+        for bound in [&range.start, &range.end].into_iter().flatten() {
+            if bound.len() > KEY_BOUND_BYTES_MAX {
+                return Err(invalid(format!("a bound has {} bytes, the most is {KEY_BOUND_BYTES_MAX}", bound.len())));
+            }
+        }
         if let (Some(start), Some(end), None) = (&range.start, &range.end, &range.prefix)
             && start > end
         {
