@@ -1,7 +1,10 @@
 //! The LSM store: the contract of all engines, and what it holds after a process or a machine died.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::BufRead;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -99,6 +102,22 @@ fn a_directory_has_one_process() {
     open(directory.path());
 }
 
+#[test]
+fn a_store_that_was_left_half_made_is_made_again() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("store");
+    let unfinished = directory.path().join("store.unfinished");
+    // What fjall has on disk when its creation is cut off early.
+    fs::create_dir_all(unfinished.join("keyspaces")).unwrap();
+    fs::write(unfinished.join("lock"), "").unwrap();
+    fs::write(unfinished.join("0.jnl"), [0; 100]).unwrap();
+    let mut store = open(&path);
+    store.write(one("k", "v")).unwrap();
+    drop(store);
+    assert!(!unfinished.exists());
+    assert_eq!(pairs(&open(&path)).len(), 1, "a made store is not made again");
+}
+
 /// The batch of this number: a count, and two values of which one is large.
 fn batch(number: u64) -> WriteSet {
     let filler = |len: u64, salt: u64| -> Bytes {
@@ -185,6 +204,61 @@ fn a_killed_process_loses_nothing() {
     store.write(batch(61)).unwrap();
     drop(store);
     assert_eq!(last_batch(unsynced.path()), 61);
+}
+
+/// Set in a child: write into this directory until killed.
+const CHILD: &str = "DREY_TEST_WRITE_INTO";
+
+/// So small a memtable that the child flushes and compacts all the time.
+fn open_busy(directory: &Path) -> LsmStore {
+    LsmStore::open(directory, LsmOptions { memtable_bytes: 100 << 10, cache_bytes: 1 << 20 }).unwrap()
+}
+
+fn write_until_killed(directory: &Path) -> ! {
+    let mut store = open_busy(directory);
+    let count = store.get(b"count").unwrap().map_or(0, |count| String::from_utf8_lossy(&count).parse().unwrap());
+    for number in count + 1.. {
+        store.write(batch(number)).unwrap();
+        if number % 8 == 0 {
+            store.persist().unwrap();
+            println!("persisted {number}");
+        }
+    }
+    unreachable!("the numbers do not end");
+}
+
+#[test]
+fn a_process_killed_amid_flushes_loses_nothing_persisted() {
+    if let Some(directory) = std::env::var_os(CHILD) {
+        write_until_killed(Path::new(&directory));
+    }
+    let directory = TempDir::new().unwrap();
+    let mut last = 0;
+    for round in 0..5 {
+        // This test again, as a process of its own.
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_process_killed_amid_flushes_loses_nothing_persisted", "--nocapture"])
+            .env(CHILD, directory.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut persisted = 0;
+        for line in std::io::BufReader::new(child.stdout.take().unwrap()).lines() {
+            // The first line has the name of the test in front.
+            let line = line.unwrap();
+            if let Some((_, number)) = line.split_once("persisted ") {
+                persisted = number.parse().unwrap();
+            }
+            if persisted >= last + 40 + 7 * round {
+                break;
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(persisted > last, "the child ended early");
+        last = last_batch(directory.path());
+        assert!(last >= persisted, "{persisted} batches were persisted, {last} are there");
+    }
 }
 
 #[test]

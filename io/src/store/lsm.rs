@@ -10,7 +10,8 @@
 //! What fjall would panic on (an empty key, one of more than 65,535 bytes) is refused here before it is asked.
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use bytes::Bytes;
 use drey_core::store::{Read, Store, StoreError, WriteSet};
@@ -20,6 +21,8 @@ use crate::store::journal_tail::cut_broken_tail;
 
 /// Everything of a node lies in one keyspace: each further one costs files, memory and 26 ms.
 const KEYSPACE: &str = "drey";
+/// Behind the directory's name while the store is being made.
+const UNFINISHED: &str = ".unfinished";
 /// What fjall can take.
 const ENGINE_KEY_BYTES_MAX: usize = u16::MAX as usize;
 /// fjall rotates its journal at 64 MB; two of them are kept at the most before memtables are flushed to let the older go.
@@ -51,24 +54,55 @@ pub struct LsmStore {
 }
 
 impl LsmStore {
-    /// Opens the store in `directory`, or makes one. Only one process can have it open.
+    /// Opens the store in `directory`, or makes one if that is absent or empty. Only one process can have it open.
     ///
     /// An error means that what is there cannot be used: the state must be fetched anew, from the log or from peers.
     pub fn open(directory: &Path, options: LsmOptions) -> Result<LsmStore, StoreError> {
         let failed = |error| StoreError(format!("{}: {error}", directory.display()));
+        if is_absent_or_empty(directory).map_err(|error| failed(error.into()))? {
+            create(directory, options).map_err(failed)?;
+        }
         let lost = cut_broken_tail(directory).map_err(|error| failed(error.into()))?;
         if lost > 0 {
             tracing::warn!(directory = %directory.display(), bytes = lost, "cut an unfinished batch off the store's journal");
         }
-        let database = Database::builder(directory)
-            .cache_size(options.cache_bytes)
-            .max_journaling_size(JOURNAL_BYTES_MAX)
-            .worker_threads(WORKER_THREADS)
-            .open()
-            .map_err(failed)?;
-        let create = || KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes);
-        let keyspace = database.keyspace(KEYSPACE, create).map_err(failed)?;
-        Ok(LsmStore { database, keyspace })
+        open(directory, options).map_err(failed)
+    }
+}
+
+/// Makes the store under another name and gives it its own when it is whole: fjall cannot open what it left half made.
+fn create(directory: &Path, options: LsmOptions) -> fjall::Result<()> {
+    let mut unfinished = directory.as_os_str().to_owned();
+    unfinished.push(UNFINISHED);
+    let unfinished = PathBuf::from(unfinished);
+    if !is_absent_or_empty(&unfinished)? {
+        fs::remove_dir_all(&unfinished)?;
+    }
+    let store = open(&unfinished, options)?;
+    store.database.persist(PersistMode::SyncAll)?;
+    drop(store);
+    fs::rename(&unfinished, directory)?;
+    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+    fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(())
+}
+
+fn open(directory: &Path, options: LsmOptions) -> fjall::Result<LsmStore> {
+    let database = Database::builder(directory)
+        .cache_size(options.cache_bytes)
+        .max_journaling_size(JOURNAL_BYTES_MAX)
+        .worker_threads(WORKER_THREADS)
+        .open()?;
+    let create = || KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes);
+    let keyspace = database.keyspace(KEYSPACE, create)?;
+    Ok(LsmStore { database, keyspace })
+}
+
+fn is_absent_or_empty(directory: &Path) -> io::Result<bool> {
+    match fs::read_dir(directory) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
     }
 }
 
