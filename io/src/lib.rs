@@ -9,4 +9,5 @@ pub mod log_files;
 pub mod mailbox;
 pub mod notify;
 pub mod probe;
+pub mod resolve;
 pub mod runtime;
