@@ -7,7 +7,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     process::{Command, Output},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use drey_io::runtime::{ExecutorConfig, ExecutorContext, sleep, start};
@@ -58,14 +58,12 @@ fn a_blocked_executor_aborts_the_process() {
         support::run(|_| async {
             // The heartbeat is there after this.
             sleep(Duration::from_millis(50)).await;
-            thread::sleep(support::PATIENCE);
+            thread::sleep(4 * support::PATIENCE);
         });
         return;
     }
-    let started = Instant::now();
     let output = child(NAME);
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.signal(), Some(6), "{told}");
     assert!(told.contains("the executor test-0 has not run for 5 s"), "{told}");
-    assert!(started.elapsed() < support::PATIENCE);
 }
