@@ -1,1 +1,20 @@
-//! See Cargo.toml.
+//! The load generator of drey, and the side-by-side comparison with etcd.
+//!
+//! Both systems are driven by the same code: the same clients, connections, keys, values, clocks and histograms, with
+//! only the messages differing. The load
+//! generator runs on the machine that it measures, so it is built to cost little: one thread, gRPC on the `h2` crate
+//! without a client library on top, and one send per connection and turn of the loop.
+
+mod error;
+mod grpc;
+mod keys;
+mod load;
+mod machine;
+mod target;
+
+pub use error::Error;
+pub use keys::Distribution;
+pub use load::args::LoadArgs;
+pub use load::run;
+pub use load::summary::{Latency, Summary};
+pub use target::{Route, Target};

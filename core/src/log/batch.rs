@@ -3,10 +3,8 @@
 //! The header has a checksum of its own and fits in one sector: so a batch whose records were torn still attests those
 //! before it, and looking for later batches behind a broken one is cheap.
 
-use crate::types::{ClusterId, NodeId};
-
 use super::record::Reader;
-use super::segment::{checksum_seed, data_end};
+use super::segment::data_end;
 use super::{BLOCK_BYTES, SegmentId};
 
 const MAGIC: [u8; 8] = *b"dreyLOGB";
@@ -47,6 +45,8 @@ pub(super) struct BatchHeader {
     pub(super) synced_through: u64,
     /// Segments of this chain with lower numbers are not needed once this batch is synced.
     pub(super) oldest: u64,
+    /// Segments of this chain up to this number are there, or were and are not needed.
+    pub(super) newest: u64,
     /// The records' bytes, without padding.
     pub(super) payload_bytes: u32,
     /// How many records.
@@ -95,6 +95,7 @@ impl BatchHeader {
         header[64..68].copy_from_slice(&self.payload_bytes.to_le_bytes());
         header[68..72].copy_from_slice(&self.records.to_le_bytes());
         header[72..76].copy_from_slice(&self.body_checksum.to_le_bytes());
+        header[76..84].copy_from_slice(&self.newest.to_le_bytes());
         let checksum = crc32c::crc32c_append(seed, &header[..CHECKED_BYTES]);
         header[CHECKED_BYTES..].copy_from_slice(&checksum.to_le_bytes());
     }
@@ -110,15 +111,17 @@ pub(super) struct Batches<'a> {
     segment: SegmentId,
     seed: u32,
     bytes: &'a [u8],
+    /// What the segment's size is, or may be at most: a file may have been cut short.
+    segment_bytes: u64,
 }
 
 impl<'a> Batches<'a> {
-    /// `bytes` is the whole segment, of a length that is a multiple of a block.
-    pub(super) fn new(cluster: ClusterId, node: NodeId, segment: SegmentId, bytes: &'a [u8]) -> Batches<'a> {
-        Batches { segment, seed: checksum_seed(cluster, node, segment), bytes }
+    /// `bytes` is what there is of the segment.
+    pub(super) fn new(seed: u32, segment: SegmentId, bytes: &'a [u8], segment_bytes: u64) -> Batches<'a> {
+        Batches { segment, seed, bytes, segment_bytes }
     }
 
-    /// The segment's size.
+    /// How much there is of the segment.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.len() as u64
     }
@@ -160,15 +163,16 @@ impl<'a> Batches<'a> {
         let payload_bytes = reader.u32()?;
         let records = reader.u32()?;
         let body_checksum = reader.u32()?;
+        let newest = reader.u64()?;
         let end = offset.checked_add(padded_bytes(payload_bytes as usize) as u64)?;
-        let file_end = self.bytes.len() as u64;
-        let end_max = if kind == BatchKind::Seal { file_end } else { data_end(file_end) };
+        let end_max = if kind == BatchKind::Seal { self.segment_bytes } else { data_end(self.segment_bytes) };
         let sensible = segment == self.segment
             && offset == at
             && end <= end_max
             && synced_through < sequence
             && sequence < u64::MAX
             && oldest <= segment.number
+            && segment.number <= newest
             && segment.shard < shards
             && (kind == BatchKind::Records) == (records > 0);
         sensible.then_some(Ok(BatchHeader {
@@ -180,6 +184,7 @@ impl<'a> Batches<'a> {
             sequence,
             synced_through,
             oldest,
+            newest,
             payload_bytes,
             records,
             body_checksum,

@@ -301,3 +301,142 @@ impl<'a> Reader<'a> {
         (last >= truncated.0).then_some(Restated { hard_state, truncated, last, intent })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_bytes() -> impl Strategy<Value = Bytes> {
+        prop::collection::vec(any::<u8>(), 0..50).prop_map(Bytes::from)
+    }
+
+    fn any_entries() -> impl Strategy<Value = Vec<LogEntry>> {
+        let entry = (any::<u64>(), any::<u8>(), any_bytes(), any_bytes());
+        (1..u64::MAX - 10, prop::collection::vec(entry, 1..8)).prop_map(|(first, entries)| {
+            let entry = |(index, (term, kind, data, context))| LogEntry {
+                index: LogIndex(index),
+                term: Term(term),
+                kind,
+                data,
+                context,
+            };
+            (first..).zip(entries).map(entry).collect()
+        })
+    }
+
+    fn any_hard_state() -> impl Strategy<Value = HardState> {
+        (any::<u64>(), prop::option::of(1..=u64::MAX), any::<u64>()).prop_map(|(term, vote, commit)| HardState {
+            term: Term(term),
+            vote: vote.map(NodeId),
+            commit: LogIndex(commit),
+        })
+    }
+
+    fn any_snapshot() -> impl Strategy<Value = SnapshotMeta> {
+        (any::<u64>(), any::<u64>(), any_bytes()).prop_map(|(index, term, configuration)| SnapshotMeta {
+            index: LogIndex(index),
+            term: Term(term),
+            configuration,
+        })
+    }
+
+    fn any_restated() -> impl Strategy<Value = Restated> {
+        let numbers = (any::<u64>(), any::<u64>(), any::<u64>());
+        (any_hard_state(), numbers, prop::option::of(any_snapshot())).prop_map(|(hard_state, (a, term, b), intent)| {
+            Restated { hard_state, truncated: (LogIndex(a.min(b)), Term(term)), last: LogIndex(a.max(b)), intent }
+        })
+    }
+
+    fn any_record() -> impl Strategy<Value = Record> {
+        (any::<u32>().prop_map(GroupId), 0..7).prop_flat_map(|(group, kind)| match kind {
+            0 => any_hard_state().prop_map(move |state| Record::HardState(group, state)).boxed(),
+            1 => any_entries().prop_map(move |entries| Record::Append(group, entries)).boxed(),
+            2 => any_entries().prop_map(move |entries| Record::Carried(group, entries)).boxed(),
+            3 => (any::<u64>(), any::<u64>())
+                .prop_map(move |(index, term)| Record::Truncated(group, LogIndex(index), Term(term)))
+                .boxed(),
+            4 => any_snapshot().prop_map(move |meta| Record::SnapshotIntent(group, meta)).boxed(),
+            5 => any_snapshot().prop_map(move |meta| Record::SnapshotDone(group, meta)).boxed(),
+            _ => any_restated().prop_map(move |restated| Record::Restated(group, restated)).boxed(),
+        })
+    }
+
+    fn encode(records: &[Record]) -> Vec<u8> {
+        let mut bytes = vec![0; records.iter().map(Record::encoded_bytes).sum()];
+        let mut rest = bytes.as_mut_slice();
+        records.iter().for_each(|record| record.encode(&mut rest));
+        assert!(rest.is_empty(), "as long as it said");
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn records_are_read_back(records in prop::collection::vec(any_record(), 0..10)) {
+            let bytes = encode(&records);
+            prop_assert_eq!(Record::decode_all(&bytes, records.len() as u32), Ok(records));
+        }
+
+        #[test]
+        fn any_bytes_are_records_or_refused(
+            records in prop::collection::vec(any_record(), 1..5),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..5),
+            length in any::<prop::sample::Index>(),
+            count in 0..10u32,
+        ) {
+            let mut bytes = encode(&records);
+            for (place, byte) in changes {
+                bytes[place.index(records[0].encoded_bytes())] = byte;
+            }
+            bytes.truncate(length.index(bytes.len() + 1));
+            if let Ok(records) = Record::decode_all(&bytes, count) {
+                prop_assert_eq!(records.len(), count as usize);
+                prop_assert_eq!(encode(&records), bytes);
+            }
+        }
+
+        #[test]
+        fn both_parts_of_a_record_say_what_it_said(entries in any_entries(), bytes_max in 0..400usize) {
+            let mut parts = vec![Record::Append(GroupId(1), entries.clone())];
+            while let Some(rest) = parts.last_mut().and_then(|last| last.split(bytes_max)) {
+                parts.push(rest);
+            }
+            for part in &parts {
+                prop_assert!(part.encoded_bytes() <= bytes_max || part.entries().len() == 1);
+            }
+            let joined: Vec<LogEntry> = parts.iter().flat_map(|part| part.entries().to_vec()).collect();
+            prop_assert_eq!(joined, entries);
+        }
+    }
+
+    #[test]
+    fn a_new_kind_is_told_from_damage() {
+        let mut bytes = encode(&[Record::Truncated(GroupId(1), LogIndex(2), Term(3))]);
+        bytes[0] = RESTATED + 1;
+        assert_eq!(Record::decode_all(&bytes, 1), Err(BadRecord::UnknownKind(RESTATED + 1)));
+    }
+
+    #[test]
+    fn numbers_that_no_writer_writes_are_refused() {
+        let entry = LogEntry {
+            index: LogIndex(1),
+            term: Term(1),
+            kind: 0,
+            data: Bytes::from_static(b"data"),
+            context: Bytes::new(),
+        };
+        let bytes = encode(&[Record::Append(GroupId(1), vec![entry])]);
+        // The count of entries, their first index, a length: as large as can be.
+        for place in [RECORD_HEADER_BYTES + 12, RECORD_HEADER_BYTES + 4, RECORD_HEADER_BYTES + 16 + 13] {
+            let mut bytes = bytes.clone();
+            bytes[place..place + 4].fill(0xff);
+            if place == RECORD_HEADER_BYTES + 4 {
+                bytes[place + 4..place + 8].fill(0xff);
+            }
+            assert_eq!(Record::decode_all(&bytes, 1), Err(BadRecord::Malformed), "{place}");
+        }
+        assert_eq!(Record::decode_all(&bytes, u32::MAX), Err(BadRecord::Malformed));
+        assert_eq!(Record::decode_all(&bytes, 0), Err(BadRecord::Malformed), "what is left over");
+    }
+}

@@ -9,8 +9,8 @@ use crate::types::{ClusterId, GroupId, NodeId};
 use super::batch::{BatchHeader, BatchKind, Batches, NoBatch};
 use super::merge::Merged;
 use super::record::BadRecord;
-use super::segment::{NoHeader, SegmentHeader};
-use super::{BLOCK_BYTES, Damage, DamageKind, Record, SegmentId};
+use super::segment::{NoHeader, SegmentHeader, checksum_seed};
+use super::{BLOCK_BYTES, Damage, DamageKind, Record, SEGMENT_BYTES_MAX, SegmentId};
 
 /// One (epoch, shard), as far as it was read.
 #[derive(Debug)]
@@ -26,10 +26,12 @@ pub(super) struct Chain {
     earlier_epochs_carried: bool,
     /// The first segment that is still needed.
     oldest: u64,
+    /// The last segment that must be there.
+    newest: u64,
     end: Option<End>,
     sealed: bool,
-    /// Where the batch with the expected number was found, not whole.
-    torn: Option<(SegmentId, u64)>,
+    /// Where the batch with the expected number is, or should be, if it is not whole.
+    suspect: Option<(SegmentId, u64)>,
     problems: Vec<Problem>,
 }
 
@@ -68,9 +70,10 @@ impl Chain {
             shards: None,
             earlier_epochs_carried: false,
             oldest: 0,
+            newest: first.number,
             end: None,
             sealed: false,
-            torn: None,
+            suspect: None,
             problems: Vec::new(),
         }
     }
@@ -102,24 +105,24 @@ impl Chain {
                 return Err(Damage { segment, offset: 0, what: DamageKind::Foreign(whose) });
             }
             // A file that is too short, or that has the header of its former life: its preparation did not end.
-            Ok(header) if header.segment == segment => usize::try_from(header.segment_bytes).ok(),
+            Ok(header) if header.segment == segment => Some(header.segment_bytes),
             Ok(_) | Err(NoHeader::Invalid) => None,
             Err(NoHeader::Version(version)) => {
                 return Err(Damage { segment, offset: 0, what: DamageKind::Version(version) });
             }
         };
-        let size = size.filter(|size| *size <= bytes.len());
-        let before = std::mem::replace(&mut self.last, Reading { segment, prepared: size.is_some(), batches: 0 });
+        let prepared = size.is_some_and(|size| size <= bytes.len() as u64);
+        let before = std::mem::replace(&mut self.last, Reading { segment, prepared, batches: 0 });
         if self.sealed {
             return Ok(());
         }
         if segment != self.first {
             self.follow(before, segment);
-        } else if size.is_some() && segment.number == 0 {
+        } else if prepared && segment.number == 0 {
             self.end = Some(End { segment, offset: BLOCK_BYTES as u64 });
         }
-        let size = size.unwrap_or(bytes.len() - bytes.len() % BLOCK_BYTES);
-        let batches = Batches::new(self.cluster, self.node, segment, &bytes[..size]);
+        let seed = checksum_seed(self.cluster, self.node, segment);
+        let batches = Batches::new(seed, segment, bytes, size.unwrap_or(SEGMENT_BYTES_MAX));
         self.read_batches(&batches, groups)?;
         if self.last.batches > 0 && before.batches == 0 && segment != self.first {
             // The writer leaves no segment empty.
@@ -138,7 +141,7 @@ impl Chain {
         if next != segment {
             self.problem(segment.number - 1, next, 0, DamageKind::Missing);
             self.expected = None;
-            self.torn = None;
+            self.suspect = None;
         }
     }
 
@@ -162,13 +165,16 @@ impl Chain {
             // Its own records may hold anything: what looks like a batch within them is none.
             let search_from = here.map_or(offset, |header| offset + header.padded_bytes() as u64);
             let Some(later) = self.attesting(batches, search_from, expected)? else {
-                if here.is_some() {
-                    self.torn.get_or_insert((segment, offset));
+                if here.is_some() || self.last.batches == 0 {
+                    self.suspect.get_or_insert((segment, offset));
                 }
                 return Ok(());
             };
             let lost = expected.unwrap_or(later.sequence.saturating_sub(1));
-            let (at, at_offset) = self.torn.take().unwrap_or((segment, offset));
+            // A segment that begins with a later one is whole: then it was the last of the segment before.
+            let begins_later = later.offset == BLOCK_BYTES as u64;
+            let before = self.end.filter(|_| begins_later).map(|end| (end.segment, end.offset));
+            let (at, at_offset) = self.suspect.take().or(before).unwrap_or((segment, offset));
             self.problem(at.number, at, at_offset, DamageKind::Batch(lost));
             self.expected = None;
             offset = later.offset;
@@ -238,10 +244,11 @@ impl Chain {
         self.shards = Some(header.shards);
         self.earlier_epochs_carried |= header.earlier_epochs_carried;
         self.oldest = self.oldest.max(header.oldest);
+        self.newest = self.newest.max(header.newest);
         self.expected = Some(header.sequence + 1);
         self.end = Some(End { segment: header.segment, offset: header.offset + header.padded_bytes() as u64 });
         self.sealed = header.kind == BatchKind::Seal;
-        self.torn = None;
+        self.suspect = None;
         self.last.batches += 1;
         Ok(())
     }
@@ -257,7 +264,10 @@ impl Chain {
         if self.first.number > self.oldest {
             return Some(missing(self.oldest));
         }
-        let problem = self.problems.iter().find(|problem| problem.number >= self.oldest)?;
+        let Some(problem) = self.problems.iter().find(|problem| problem.number >= self.oldest) else {
+            let last = self.last.segment.number;
+            return (last < self.newest).then(|| missing(last + 1));
+        };
         Some(match problem.damage.what {
             DamageKind::Missing => missing(problem.damage.segment.number.max(self.oldest)),
             _ => problem.damage.clone(),
@@ -277,6 +287,7 @@ impl Chain {
             sequence,
             synced_through: sequence - 1,
             oldest: self.oldest,
+            newest: self.newest,
             payload_bytes: 0,
             records: 0,
             body_checksum: 0,

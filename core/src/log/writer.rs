@@ -110,8 +110,10 @@ enum EarlierEpochs {
     Needed,
     /// Once the records up to here are written, batches say that all is carried.
     CarriedAt(u64),
-    /// Such a batch is synced.
-    Synced,
+    /// Such a batch is synced, but nothing attests it: were it the only one, and broken, all would be lost unseen.
+    Said,
+    /// It is attested.
+    Attested,
     /// And the caller knows.
     Released,
 }
@@ -201,7 +203,7 @@ impl LogWriter {
     }
 
     /// All that this shard's groups had in earlier epochs has been pushed, as [`super::GroupLog::restate`] has it, and
-    /// nothing was pushed for a group before. Once a batch that says so is synced, `turn` emits
+    /// nothing was pushed for a group before. Once a batch that says so is synced, and another that attests it, `turn` emits
     /// [`Output::ReleaseEarlierEpochs`]. A shard without groups says it too.
     pub fn earlier_epochs_carried(&mut self) {
         if self.earlier_epochs == EarlierEpochs::Needed {
@@ -232,7 +234,7 @@ impl LogWriter {
         while self.releases.front().is_some_and(|release| release.segment.number < self.oldest) {
             out.extend(self.releases.pop_front().map(|release| Output::ReleaseSegment(release.segment)));
         }
-        if self.earlier_epochs == EarlierEpochs::Synced {
+        if self.earlier_epochs == EarlierEpochs::Attested {
             self.earlier_epochs = EarlierEpochs::Released;
             out.push(Output::ReleaseEarlierEpochs);
         }
@@ -254,8 +256,12 @@ impl LogWriter {
         let done = self.in_flight.take_if(|write| write.ticket == ticket).ok_or(UnknownCompletion::Write(ticket))?;
         self.durable = done.mark;
         self.oldest = done.oldest;
-        if done.earlier_epochs_carried && matches!(self.earlier_epochs, EarlierEpochs::CarriedAt(_)) {
-            self.earlier_epochs = EarlierEpochs::Synced;
+        if done.earlier_epochs_carried {
+            self.earlier_epochs = match self.earlier_epochs {
+                EarlierEpochs::Needed | EarlierEpochs::CarriedAt(_) => EarlierEpochs::Said,
+                EarlierEpochs::Said => EarlierEpochs::Attested,
+                done => done,
+            };
         }
         Ok(self.durable)
     }
@@ -296,7 +302,7 @@ impl LogWriter {
     fn announcement_due(&self) -> bool {
         let attest = self.unattested && self.idle_ticks >= IDLE_TICKS_BEFORE_ATTEST;
         attest
-            || matches!(self.earlier_epochs, EarlierEpochs::CarriedAt(_))
+            || matches!(self.earlier_epochs, EarlierEpochs::CarriedAt(_) | EarlierEpochs::Said)
             || self.oldest_after(self.taken) > self.oldest
     }
 
@@ -314,7 +320,7 @@ impl LogWriter {
             earlier_epochs_carried: match self.earlier_epochs {
                 EarlierEpochs::Needed => false,
                 EarlierEpochs::CarriedAt(carried) => carried <= mark,
-                EarlierEpochs::Synced | EarlierEpochs::Released => true,
+                EarlierEpochs::Said | EarlierEpochs::Attested | EarlierEpochs::Released => true,
             },
             shards: self.config.shards,
             segment,
@@ -323,6 +329,7 @@ impl LogWriter {
             // The one before, since no two are under way together.
             synced_through: self.sequence - 1,
             oldest: self.oldest_after(mark),
+            newest: if let Next::Ready(number) = self.next { number } else { segment.number },
             payload_bytes: payload_bytes as u32,
             records: records.len() as u32,
             body_checksum: 0,

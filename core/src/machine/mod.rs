@@ -18,6 +18,9 @@ mod record;
 pub mod reply;
 mod scan;
 mod state;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 use thiserror::Error;
 

@@ -49,7 +49,9 @@ impl Machine {
                 }
             }
         }
-        while let Some(&created) = self.dropped.first() {
+        while writes.changes.len() < limit
+            && let Some(&created) = self.dropped.first()
+        {
             let (start, end) = self.generation().data(created).range(&KeyRange::default());
             let start = self.purge.bucket.take().unwrap_or(start);
             if let Some(next) = remove(reader, start, &end, limit, &mut writes)? {

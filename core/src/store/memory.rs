@@ -145,3 +145,35 @@ fn scan(map: &Map, start: &[u8], end: &[u8], reverse: bool, visit: &mut dyn FnMu
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_contract() {
+        crate::store::contract::check(MemoryStore::new);
+        crate::store::contract::check(MemoryStore::with_crashes);
+    }
+
+    #[test]
+    fn a_crash_keeps_whole_batches() {
+        let mut store = MemoryStore::with_crashes();
+        let batch = |key: &'static str| WriteSet { changes: [(key.into(), Some(key.into()))].into() };
+        let keys = |store: &MemoryStore| store.pairs().into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        store.write(batch("a")).unwrap();
+        store.persist().unwrap();
+        store.write(batch("b")).unwrap();
+        store.write(batch("c")).unwrap();
+        assert_eq!(store.batches_since_persist(), 2);
+        let mut again = store.clone();
+        store.crash(1);
+        assert_eq!((keys(&store), store.batches_since_persist()), (vec!["a".into(), "b".into()], 0));
+        again.crash(0);
+        assert_eq!(keys(&again), ["a"]);
+        again.write(batch("d")).unwrap();
+        again.crash(1);
+        assert_eq!(keys(&again), ["a", "d"]);
+    }
+}

@@ -1,5 +1,9 @@
 //! What travels between nodes: a handshake, then frames of envelopes, a frame for each peer and turn.
 
+mod body;
+pub mod frame;
+pub mod handshake;
+
 use bytes::Bytes;
 
 use crate::error::Error;
