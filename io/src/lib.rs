@@ -15,6 +15,7 @@ mod node;
 pub mod notify;
 mod peer_link;
 pub mod probe;
+pub mod resolve;
 pub mod runtime;
 mod shard_handle;
 mod shard_loop;

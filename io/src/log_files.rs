@@ -1,9 +1,10 @@
 //! The files under the write-ahead log: a directory of segments, all of one size.
 //!
-//! A segment is made whole before it is used: allocated, filled with zeros by real writes, its header in place, all of it synced,
-//! and only then given its name. So a file with a segment's name is a segment, and writes to it overwrite blocks that
-//! the file system has long placed: a sync then has no journal to commit, which makes it several times as fast. Released segments
-//! are kept, up to a bound, and used again. Their old bytes remain; the log's checksums cover the segment's id.
+//! A segment is made whole before it is used: allocated, filled with zeros by real writes, its header in place, all
+//! of it synced, and only then given its name. So a file with a segment's name is a segment, and writes to it
+//! overwrite blocks that the file system has long placed: a sync then has no journal to commit, which makes it
+//! several times as fast. Released segments are kept, up to a bound, and used again. Their old bytes remain; the
+//! log's checksums cover the segment's id.
 //!
 //! A directory serves all shards of a node: clones are the same directory.
 
@@ -80,8 +81,8 @@ struct Inner {
 }
 
 impl LogDirectory {
-    /// Opens a directory, and makes it if need be. Removes unfinished files, and spares beyond `spares_max` or of another
-    /// size than `segment_bytes`, a multiple of [`BLOCK`]. Blocks: call it before the executors start.
+    /// Opens a directory, and makes it if need be. Removes unfinished files, and spares beyond `spares_max` or of
+    /// another size than `segment_bytes`, a multiple of [`BLOCK`]. Blocks: call it before the executors start.
     pub fn open(path: &Path, segment_bytes: u64, spares_max: usize) -> Result<LogDirectory, LogFileError> {
         if segment_bytes == 0 || !segment_bytes.is_multiple_of(BLOCK as u64) {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "a segment is whole blocks");
@@ -124,7 +125,8 @@ impl LogDirectory {
         self.inner.segment_bytes
     }
 
-    /// How many released segments wait to be used again. With the segments in use, this is all the space that the log takes.
+    /// How many released segments wait to be used again. With the segments in use, this is all the space that the log
+    /// takes.
     pub fn spares(&self) -> usize {
         self.spare_list().len()
     }
@@ -137,8 +139,8 @@ impl LogDirectory {
         Ok(segments)
     }
 
-    /// Reads a segment whole into `bytes`, whose contents and room are used again. Blocks, for long: for recovery, before the
-    /// executors start, or on a thread for blocking calls.
+    /// Reads a segment whole into `bytes`, whose contents and room are used again. Blocks, for long: for recovery,
+    /// before the executors start, or on a thread for blocking calls.
     pub fn read(&self, name: &str, bytes: &mut Vec<u8>) -> Result<(), LogFileError> {
         let path = self.segment_path(name)?;
         bytes.clear();
@@ -158,8 +160,8 @@ impl LogDirectory {
         seal().map_err(failed("seal", &path))
     }
 
-    /// Makes the segment `name`, from a spare if there is one, and opens it on this executor. `header` is its first bytes, at most
-    /// one block, and is synced with it. Fails if the name is taken.
+    /// Makes the segment `name`, from a spare if there is one, and opens it on this executor. `header` is its first
+    /// bytes, at most one block, and is synced with it. Fails if the name is taken.
     pub async fn create(&self, name: &str, header: Vec<u8>) -> Result<Segment, LogFileError> {
         let path = self.segment_path(name)?;
         if header.len() > BLOCK {
@@ -176,8 +178,8 @@ impl LogDirectory {
         Ok(Segment { file, bytes: self.inner.segment_bytes })
     }
 
-    /// Keeps the segment `name` as a spare, or deletes it if there are enough. Nothing may be written to it any more. Once this is done
-    /// a restart does not find it.
+    /// Keeps the segment `name` as a spare, or deletes it if there are enough. Nothing may be written to it any more.
+    /// Once this is done a restart does not find it.
     pub async fn release(&self, name: &str) -> Result<(), LogFileError> {
         let path = self.segment_path(name)?;
         let directory = self.clone();
@@ -293,9 +295,9 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Has `fill` write every byte of a buffer of `length` bytes, the memory that the disk reads, and starts to write it at `offset`
-    /// and to sync it: whole blocks, within the segment. It goes on if the future is dropped, and the executor
-    /// does not end before it is done. After a failure the segment must not be written again.
+    /// Has `fill` write every byte of a buffer of `length` bytes, the memory that the disk reads, and starts to write
+    /// it at `offset` and to sync it: whole blocks, within the segment. It goes on if the future is dropped, and the
+    /// executor does not end before it is done. After a failure the segment must not be written again.
     pub fn write(&self, offset: u64, length: usize, fill: impl FnOnce(&mut [u8])) -> Written {
         let (sender, done) = reply();
         let within = offset.checked_add(length as u64).is_some_and(|end| end <= self.bytes);

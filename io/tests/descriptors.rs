@@ -1,5 +1,5 @@
-//! Nothing leaks: descriptors after connections came and went, and after executors ended. In a process of its own, so that the
-//! count is exact.
+//! Nothing leaks: descriptors after connections came and went, and after executors ended. In a process of its own, so
+//! that the count is exact.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
@@ -94,6 +94,7 @@ fn executors_that_end_close_what_they_opened() {
     let before = descriptors();
     (0..STARTS).for_each(|_| live());
     let after = descriptors();
-    // One each is glommio's, which never closes the eventfd of an executor. Each executor opens more than five, and this test as many.
+    // One each is glommio's, which never closes the eventfd of an executor. Each executor opens more than five, and
+    // this test as many.
     assert!(after <= before + STARTS, "{before} descriptors before, {after} after");
 }

@@ -1,4 +1,5 @@
-//! hyper on an executor: HTTP/2 and HTTP/1 on one port, told apart by their first bytes, asked by hyper's client on tokio.
+//! hyper on an executor: HTTP/2 and HTTP/1 on one port, told apart by their first bytes, asked by hyper's client on
+//! tokio.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;

@@ -25,7 +25,7 @@ async fn answer(mut questions: Mailbox<Question>) -> u64 {
 
 #[test]
 fn a_plain_thread_wakes_an_executor_and_waits_for_its_answer() {
-    const QUESTIONS: u64 = 2_000;
+    const QUESTIONS: u64 = 500;
     let (sender, questions) = mailbox::<Question>(4);
     let executors = one(|_| answer(questions));
     let threads: Vec<_> = (0..4)
@@ -47,7 +47,7 @@ fn a_plain_thread_wakes_an_executor_and_waits_for_its_answer() {
 
 #[test]
 fn tokio_asks_an_executor() {
-    const QUESTIONS: u64 = 2_000;
+    const QUESTIONS: u64 = 500;
     let (sender, questions) = mailbox::<Question>(4);
     let executors = one(|_| answer(questions));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();

@@ -1,8 +1,8 @@
 //! Starting executors, one thread each, and joining them.
 //!
-//! A thread first makes its executor and reports; what is to run is sent to it only when all have reported, so that a failure
-//! leaves nothing half started. An executor can also be lost to glommio's parking fault before its first task ever ran, where
-//! the watchdog cannot reach it yet; it is then given up, and another takes its place.
+//! A thread first makes its executor and reports; what is to run is sent to it only when all have reported, so that a
+//! failure leaves nothing half started. An executor can also be lost to glommio's parking fault before its first task
+//! ever ran, where the watchdog cannot reach it yet; it is then given up, and another takes its place.
 
 use std::{
     any::Any,
@@ -205,8 +205,8 @@ impl<T> Running<T> {
 /// What is sent to an executor for it to run.
 type Body<S> = (S, ExecutorContext);
 
-/// Starts one executor per element of `bodies`, on a thread each. Every one runs its body's future to the end; then the tasks it
-/// spawned are dropped, and the thread ends. Returns once all run.
+/// Starts one executor per element of `bodies`, on a thread each. Every one runs its body's future to the end; then
+/// the tasks it spawned are dropped, and the thread ends. Returns once all run.
 pub fn start<S, F, T>(config: &ExecutorConfig, bodies: Vec<S>) -> Result<Executors<T>, StartError>
 where
     S: FnOnce(ExecutorContext) -> F + Send + 'static,

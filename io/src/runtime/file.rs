@@ -1,7 +1,8 @@
-//! A file that is written in whole blocks and synced, past the page cache where the file system allows it: what the log is made of.
+//! A file that is written in whole blocks and synced, past the page cache where the file system allows it: what the
+//! log is made of.
 //!
-//! A write and then a sync, although one write with `O_DSYNC` would save a trip through the executor: on ext4 over a disk with a
-//! volatile cache that one took 0.2 to 0.8 ms for a block, and the two took 0.1 ms.
+//! A write and then a sync, although one write with `O_DSYNC` would save a trip through the executor: on ext4 over a
+//! disk with a volatile cache that one took 0.2 to 0.8 ms for a block, and the two took 0.1 ms.
 
 use std::{
     cell::Cell,
@@ -26,8 +27,9 @@ thread_local! {
     static UNKNOWN: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How many writes and syncs on this executor came back as cancelled, though nobody cancelled them, and were made again. Anything but
-/// 0 says that the rings are too small for the connections ([`super::ExecutorConfig::connections_max`]).
+/// How many writes and syncs on this executor came back as cancelled, though nobody cancelled them, and were made
+/// again. Anything but 0 says that the rings are too small for the connections
+/// ([`super::ExecutorConfig::connections_max`]).
 pub fn unknown_outcomes() -> u64 {
     UNKNOWN.get()
 }
@@ -61,7 +63,8 @@ enum Memory {
 }
 
 impl AlignedFile {
-    /// Opens a file that exists, holds at least one block, and was synced: an empty one would mislead the runtime about its device.
+    /// Opens a file that exists, holds at least one block, and was synced: an empty one would mislead the runtime
+    /// about its device.
     pub async fn open(path: &Path) -> io::Result<AlignedFile> {
         let metadata = fs::metadata(path)?;
         if metadata.len() < BLOCK as u64 {
@@ -113,9 +116,9 @@ impl AlignedFile {
         Ok(AlignedBuffer { memory, length })
     }
 
-    /// Writes a buffer that this file filled at `offset`, a multiple of [`BLOCK`], and syncs it. On success the bytes are on the disk. On
-    /// failure nothing is known of them, and the file must not be written again: the kernel reports a failed sync once. Never
-    /// drop the future ([`super::spawn_uncancelled`] is for this).
+    /// Writes a buffer that this file filled at `offset`, a multiple of [`BLOCK`], and syncs it. On success the bytes
+    /// are on the disk. On failure nothing is known of them, and the file must not be written again: the kernel
+    /// reports a failed sync once. Never drop the future ([`super::spawn_uncancelled`] is for this).
     pub async fn write_synced(&self, offset: u64, buffer: &AlignedBuffer) -> io::Result<()> {
         if !offset.is_multiple_of(BLOCK as u64) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not at a block's start"));
@@ -158,7 +161,8 @@ fn system_error(error: GlommioError<()>) -> io::Error {
 
 /// Whether `/sys` describes the device as glommio expects, which panics where it does not (as in some containers).
 fn device_is_described(device: u64) -> bool {
-    // glommio looks at the whole disk, whose minor number it takes to be 0; a device that is not there it takes for memory.
+    // glommio looks at the whole disk, whose minor number it takes to be 0; a device that is not there it takes for
+    // memory.
     let directory = match fs::canonicalize(format!("/sys/dev/block/{}:0", libc::major(device))) {
         Ok(directory) => directory,
         Err(error) => return error.kind() == io::ErrorKind::NotFound,
