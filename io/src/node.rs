@@ -28,7 +28,7 @@ use crate::mail::{MAIL_MAX, Mail};
 use crate::mailbox::{Mailbox, Sender, mailbox, reply};
 use crate::peer_link::PeerLink;
 use crate::runtime::{self, ExecutorConfig, Executors};
-use crate::shard_handle::{STATUS_TIMEOUT_MS, ShardHandle, send_call};
+use crate::shard_handle::{STATUS_TIMEOUT_MS, ShardHandle, send_call, unanswered};
 use crate::shard_loop;
 use crate::shared::Shared;
 use crate::status::NodeStatus;
@@ -261,8 +261,9 @@ impl Handle {
 
     async fn call_shard(&self, shard: ShardId, operation: Operation, timeout_ms: u64) -> Result<Reply, Error> {
         let (sender, answer) = reply();
+        let unanswered = unanswered(&operation);
         send_call(&self.mailboxes, shard, operation, timeout_ms, sender)?;
-        answer.await.unwrap_or_else(|_| Err(Error::NotReady("the node is stopping".into())))
+        answer.await.unwrap_or(Err(unanswered))
     }
 }
 

@@ -59,12 +59,13 @@ impl ShardHandle {
     /// Does an operation on this shard.
     pub async fn call_shard(&self, shard: ShardId, operation: Operation, timeout_ms: u64) -> Result<Reply, Error> {
         let (sender, answer) = reply();
+        let unanswered = unanswered(&operation);
         if shard == self.shard {
             self.accept(operation, timeout_ms, sender);
         } else {
             send_call(&self.mailboxes, shard, operation, timeout_ms, sender)?;
         }
-        answer.await.unwrap_or_else(|_| Err(Error::NotReady("the node is stopping".into())))
+        answer.await.unwrap_or(Err(unanswered))
     }
 
     /// This node and its groups as of now.
@@ -108,6 +109,14 @@ impl ShardHandle {
 }
 
 pub(crate) const STATUS_TIMEOUT_MS: u64 = 5_000;
+
+/// What a caller is told whose request the node took and did not answer before it stopped: a write may have been proposed.
+pub(crate) fn unanswered(operation: &Operation) -> Error {
+    match operation {
+        Operation::Write(_) => Error::OutcomeUnknown,
+        Operation::Read(..) | Operation::Status => Error::NotReady("the node is stopping".into()),
+    }
+}
 
 /// Sends a request to a shard from anywhere.
 pub(crate) fn send_call(
