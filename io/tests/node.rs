@@ -1,5 +1,7 @@
 //! Whole nodes in this process: alone, three together, stopped and started again.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};

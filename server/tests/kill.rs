@@ -1,6 +1,8 @@
 //! Three real nodes under 64 writers: the leader is killed five times, then all at once. Nothing acknowledged is lost, and
 //! writing goes on by itself.
 
+#![allow(clippy::unwrap_used)]
+
 mod processes;
 
 use std::sync::Arc;
