@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::error::Error;
-use crate::machine::entry::EntryBuilder;
+use crate::machine::entry::{COMMAND_HEADER_BYTES, ENTRY_HEADER_BYTES, EntryBuilder};
 use crate::request::{Command, Reply};
 use crate::types::{GroupId, LogIndex, NodeId, RequestId, Term};
 
@@ -21,8 +21,9 @@ pub(crate) enum Waiter {
 pub(crate) type Answer = (Waiter, Result<Reply, Error>);
 
 /// The writes of one group that this node took as leader.
-#[derive(Default)]
 pub(crate) struct Proposals {
+    /// The largest entry that the log can hold.
+    entry_bytes_max: usize,
     /// Entries that are full, then the one being filled.
     gathered: VecDeque<Gathered>,
     /// Waiting to be committed.
@@ -44,9 +45,20 @@ struct Proposed {
 }
 
 impl Proposals {
-    /// Takes a write into this turn's entry.
+    /// Makes no entry larger than `entry_bytes_max`.
+    pub fn new(entry_bytes_max: usize) -> Proposals {
+        Proposals { entry_bytes_max, gathered: VecDeque::new(), proposed: VecDeque::new(), applying: VecDeque::new() }
+    }
+
+    /// Whether an entry can hold the write at all.
+    pub fn fits(&self, command: &Command) -> bool {
+        ENTRY_HEADER_BYTES + COMMAND_HEADER_BYTES + command.encoded_len() <= self.entry_bytes_max
+    }
+
+    /// Takes a write that fits into this turn's entry.
     pub fn push(&mut self, command: &Command, waiter: Waiter) {
-        if self.gathered.back().is_none_or(|gathered| !gathered.entry.fits(command)) {
+        let bytes = COMMAND_HEADER_BYTES + command.encoded_len();
+        if self.gathered.back().is_none_or(|gathered| gathered.entry.len() + bytes > self.entry_bytes_max) {
             self.gathered.push_back(Gathered::default());
         }
         let last = self.gathered.back_mut().expect("just made");

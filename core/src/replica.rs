@@ -121,11 +121,9 @@ impl Replica {
                 stored.index, state.truncated.0
             ));
         }
-        let configuration = match stored.configuration.is_empty() {
-            true => Configuration::of(config.founders.iter().copied()),
-            false => Configuration::decode(&stored.configuration)?,
-        };
+        let configuration = Configuration::decode(&stored.configuration)?;
         state.restate(group).into_iter().for_each(|record| log.push(record));
+        let entry_bytes_max = config.log_config().entry_bytes_max().min(ENTRY_BYTES_MAX);
         let raft = RaftNode::new(RaftConfig {
             node: config.node,
             group,
@@ -137,12 +135,12 @@ impl Replica {
             entries: state.entries,
             applied: stored.index,
             configuration,
-            entry_bytes_max: config.log_config().entry_bytes_max().min(ENTRY_BYTES_MAX),
+            entry_bytes_max,
         })?;
         Ok(Replica {
             group,
             raft,
-            proposals: Proposals::default(),
+            proposals: Proposals::new(entry_bytes_max),
             reads: Reads::new(config.node.0, seed),
             sending: Sending::default(),
             receiving: Receiving::default(),
@@ -168,6 +166,9 @@ impl Replica {
     pub fn write(&mut self, command: &Command, waiter: Waiter, turn: &mut Turn) {
         if !self.raft.is_leader() {
             turn.answers.push((waiter, Err(Error::NoLeader)));
+        } else if !self.proposals.fits(command) {
+            let message = format!("the write has {} bytes, more than a log segment holds", command.encoded_len());
+            turn.answers.push((waiter, Err(Error::invalid(message))));
         } else if self.unapplied_bytes + self.proposals.gathered_bytes() > UNAPPLIED_BYTES_MAX {
             let message = format!("group {} has {} bytes waiting to be applied", self.group, self.unapplied_bytes);
             turn.answers.push((waiter, Err(Error::Overloaded(message))));
@@ -183,8 +184,8 @@ impl Replica {
 
     /// Takes Raft's message from a peer.
     pub fn message(&mut self, from: NodeId, message: Message, turn: &mut Turn) {
-        if self.install.is_some() {
-            // Raft holds a snapshot that is not in yet: what a peer says now it will say again.
+        if self.is_installing() {
+            // What a peer says now it will say again. Entries behind the snapshot, above all, would be lost with its ready.
             return;
         }
         if let Some(meta) = message.snapshot_meta()
@@ -199,6 +200,11 @@ impl Replica {
             };
             turn.out.push(Output::Report(Event::RefusedMessage(from, self.group, why)));
         }
+    }
+
+    /// Whether Raft holds a snapshot that the store does not have yet.
+    pub fn is_installing(&self) -> bool {
+        self.install.is_some() || self.raft.has_new_snapshot()
     }
 
     /// The end of a turn: proposes, asks for read indexes, and does what Raft wants done until it wants nothing.

@@ -17,8 +17,10 @@ pub(crate) enum Stage {
     Leader { group: GroupId, command: Command, until_ms: u64 },
     /// For a peer's answer. The command is kept: a peer that did not propose it says so, and it is sent elsewhere.
     Peer { group: GroupId, command: Command, peer: NodeId, forward: u64, until_ms: u64 },
-    /// For this node's log, store or read index.
+    /// For this node's log and store: it is proposed, or about to be.
     Here,
+    /// For a read index and this node's store. Nothing depends on whether it happened.
+    Reading,
 }
 
 /// All of them.
@@ -28,6 +30,8 @@ pub(crate) struct Requests {
     forwards: BTreeMap<u64, RequestId>,
     /// Those in `Stage::Leader`, and maybe some that no longer are.
     leaderless: Vec<RequestId>,
+    /// Those that a peer did not take, until the next tick.
+    refused: Vec<RequestId>,
     next_forward: u64,
 }
 
@@ -55,12 +59,18 @@ impl Requests {
         self.pending.get_mut(&id)
     }
 
-    /// Lets a request wait for a leader, again.
+    /// Lets a request wait for a leader again, from the next tick on: as long as this node takes the peer that refused it for
+    /// the leader, the two would send it to and fro as fast as the network can.
     pub fn wait_for_leader(&mut self, id: RequestId, stage: Stage) {
         if let Some(pending) = self.pending.get_mut(&id) {
             pending.stage = stage;
-            self.leaderless.push(id);
+            self.refused.push(id);
         }
+    }
+
+    /// A tick passes: what was refused is tried again.
+    pub fn tick(&mut self) {
+        self.leaderless.append(&mut self.refused);
     }
 
     /// A number for forwarding this request.

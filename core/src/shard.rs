@@ -116,6 +116,8 @@ impl Shard {
             return;
         }
         let ticked = self.tick(now);
+        // What is answered as not proposed must not be proposed in the same turn.
+        self.give_answers(out);
         self.send_to_leaders(now, out);
         self.each(now, out, |replica, turn| replica.finish(turn));
         self.retain(out);
@@ -144,7 +146,10 @@ impl Shard {
             return false;
         }
         self.last_tick_ms = if passed < 2 * tick_ms { self.last_tick_ms + tick_ms } else { now.mono_ms };
-        self.replicas.values_mut().for_each(|replica| replica.raft.tick());
+        // Raft must not campaign between a snapshot's log and its state.
+        let ticking = self.replicas.values_mut().filter(|replica| !replica.is_installing());
+        ticking.for_each(|replica| replica.raft.tick());
+        self.requests.tick();
         for id in self.requests.late(now.mono_ms) {
             let error = match self.requests.get_mut(id).map(|pending| &pending.stage) {
                 Some(Stage::Leader { .. }) => Error::NoLeader,
@@ -195,7 +200,7 @@ impl Shard {
             .replicas
             .get_mut(&group)
             .ok_or_else(|| Error::NotReady(format!("group {group} does not live on shard {shard}")))?;
-        self.requests.insert(id, Pending { deadline_ms, stage: Stage::Here });
+        self.requests.insert(id, Pending { deadline_ms, stage: Stage::Reading });
         // A view was opened by a read that had its round; what it shows is settled.
         let settled = matches!(op, ReadOp::ScanNext { .. } | ReadOp::ScanEnd { .. });
         match mode {
@@ -380,7 +385,7 @@ impl Shard {
         for id in self.requests.all() {
             let waiting = self.requests.remove(id).map(|pending| pending.stage);
             let error = match waiting {
-                Some(Stage::Leader { .. }) => Error::NotReady(why.clone()),
+                Some(Stage::Leader { .. } | Stage::Reading) => Error::NotReady(why.clone()),
                 _ => Error::OutcomeUnknown,
             };
             out.push(Output::Reply(id, Err(error)));

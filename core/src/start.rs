@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::log::RecoveredLog;
 use crate::machine::Machine;
 use crate::placement::{all_groups, shard_of};
+use crate::raft::Configuration;
 use crate::replica::FOUNDED;
 use crate::shard::{RecoverError, Recovered, Shard};
 use crate::storage::{SnapshotMeta, StorageWorker};
@@ -21,11 +22,12 @@ pub fn start_shard<S: Store>(
     store: S,
 ) -> Result<(Shard, StorageWorker<S>), RecoverError> {
     let mut machines = Vec::new();
+    let founders = Configuration::of(config.founders.iter().copied()).encode();
     let mut recovered = Recovered { epoch: log.next_epoch, logs: BTreeMap::new(), stored: BTreeMap::new() };
     for group in all_groups(config.groups).filter(|&group| shard_of(group, config.shards) == config.shard) {
         let mut machine =
             Machine::load(&store, group, config.groups).map_err(|error| RecoverError(error.to_string()))?;
-        machine.found(FOUNDED);
+        machine.found(FOUNDED, founders.clone());
         let stored = SnapshotMeta {
             index: machine.applied(),
             term: machine.applied_term(),

@@ -6,6 +6,9 @@ mod chunk;
 mod scans;
 mod sending;
 mod staging;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 mod worker;
 
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! What hyper needs to serve HTTP/1 and HTTP/2 on an executor: a stream, a way to spawn, and timers.
 //!
-//! Spawning queues. A spawner that ran each task at once would have every answer leave in a `send` of its own, where the queue
-//! lets a connection's task write the answers of a whole turn together.
+//! Spawning queues. A spawner that ran each task at once would have every answer leave in a `send` of its own, where
+//! the queue lets a connection's task write the answers of a whole turn together.
 
 use std::{
     cell::Cell,

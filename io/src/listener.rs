@@ -1,8 +1,9 @@
 //! Accepting connections, on a thread of its own, which hands each to a callback.
 //!
-//! A plain thread, because the executor's `accept` leaks a descriptor and loses a connection whenever it is cancelled, and
-//! because a thread shares one port fairly among executors: the callback deals connections out, where sockets with
-//! `SO_REUSEPORT` would also have let a second process take half of the connections unnoticed. Here a second process is refused.
+//! A plain thread, because the executor's `accept` leaks a descriptor and loses a connection whenever it is
+//! cancelled, and because a thread shares one port fairly among executors: the callback deals connections out, where
+//! sockets with `SO_REUSEPORT` would also have let a second process take half of the connections unnoticed. Here a
+//! second process is refused.
 
 use std::{
     fmt, io,
@@ -71,9 +72,9 @@ impl BoundListener {
         self.address
     }
 
-    /// Starts to accept. `deliver` is called for each connection, on the accepting thread, and must not block it for long: usually it
-    /// sends the connection to the mailbox of the next executor in turn. While `connections_max` connections are open, further
-    /// ones are closed as they come.
+    /// Starts to accept. `deliver` is called for each connection, on the accepting thread, and must not block it for
+    /// long: usually it sends the connection to the mailbox of the next executor in turn. While `connections_max`
+    /// connections are open, further ones are closed as they come.
     pub fn accept(
         self,
         connections_max: usize,
@@ -216,7 +217,8 @@ impl Connection {
         self.peer
     }
 
-    /// Makes it usable on the executor that calls. It counts as open until the stream is dropped. Fails if the peer has already gone.
+    /// Makes it usable on the executor that calls. It counts as open until the stream is dropped. Fails if the peer
+    /// has already gone.
     pub fn into_stream(self) -> io::Result<runtime::TcpStream> {
         Ok(runtime::TcpStream::from_std(self.socket)?.attach(self.admission))
     }

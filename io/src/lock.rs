@@ -1,7 +1,7 @@
 //! One process per data directory.
 //!
-//! Two on one directory would each believe the log to be theirs. The lock is the system's (`flock`), so it ends with the process
-//! however that ends; the process id in the file is for the error's reader only.
+//! Two on one directory would each believe the log to be theirs. The lock is the system's (`flock`), so it ends with
+//! the process however that ends; the process id in the file is for the error's reader only.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},

@@ -1,4 +1,5 @@
-//! The way into an executor from any other thread: a bounded queue of mail, and a reply that can be awaited on any runtime.
+//! The way into an executor from any other thread: a bounded queue of mail, and a reply that can be awaited on any
+//! runtime.
 //!
 //! A full mailbox refuses; it does not grow. Whoever must not be refused (completions) reserves room elsewhere.
 

@@ -1,4 +1,5 @@
-//! A flag that wakes the task waiting for it: how the producers of one executor tell a shard's loop that there is something to do.
+//! A flag that wakes the task waiting for it: how the producers of one executor tell a shard's loop that there is
+//! something to do.
 
 use std::{
     cell::{Cell, RefCell},
@@ -7,8 +8,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// A flag with one waiter, within one executor. Clones are the same flag. Raising it many times before the waiter's turn
-/// wakes it once.
+/// A flag with one waiter, within one executor. Clones are the same flag. Raising it many times before the waiter's
+/// turn wakes it once.
 #[derive(Clone, Debug, Default)]
 pub struct Notify {
     inner: Rc<Inner>,

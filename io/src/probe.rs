@@ -1,5 +1,5 @@
-//! Is io_uring to be had? Asked before the first executor, because the runtime panics or exits where it is not, and neither says
-//! which of the four usual causes it was. Each is an error here that names the cause and what to do.
+//! Is io_uring to be had? Asked before the first executor, because the runtime panics or exits where it is not, and
+//! neither says which of the four usual causes it was. Each is an error here that names the cause and what to do.
 #![allow(unsafe_code)]
 
 use std::{fs, io, mem};
@@ -16,8 +16,8 @@ const REGISTER_PROBE: libc::c_long = 8;
 /// `IO_URING_OP_SUPPORTED`.
 const OP_SUPPORTED: u16 = 1;
 
-/// The operations used: no-op, readv to poll remove, sendmsg to fallocate, open, close, statx, read, write, send, recv, by their
-/// numbers in `io_uring.h`.
+/// The operations used: no-op, readv to poll remove, sendmsg to fallocate, open, close, statx, read, write, send,
+/// recv, by their numbers in `io_uring.h`.
 const OPERATIONS: [u8; 24] = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, 22, 23, 26, 27];
 
 /// Room for the operations that a kernel knows, of which there are at most 256.
@@ -36,7 +36,8 @@ pub enum ProbeError {
     },
     /// The administrator switched it off.
     #[error(
-        "io_uring is switched off for this process (kernel.io_uring_disabled = {value}): run `sysctl kernel.io_uring_disabled=0`{}",
+        "io_uring is switched off for this process (kernel.io_uring_disabled = {value}): run `sysctl \
+         kernel.io_uring_disabled=0`{}",
         if *.value == 1 { ", or put the user into the group named by kernel.io_uring_group" } else { "" }
     )]
     Disabled {
@@ -45,14 +46,14 @@ pub enum ProbeError {
     },
     /// A system call filter, as containers set one.
     #[error(
-        "a system call filter (a container's seccomp profile) forbids io_uring: allow io_uring_setup, io_uring_enter and \
-         io_uring_register, for instance with `docker run --security-opt seccomp=unconfined`"
+        "a system call filter (a container's seccomp profile) forbids io_uring: allow io_uring_setup, io_uring_enter \
+         and io_uring_register, for instance with `docker run --security-opt seccomp=unconfined`"
     )]
     Filtered,
     /// Too little memory may be locked.
     #[error(
-        "this process may lock {limit_bytes} bytes of memory, which is too little for io_uring: raise the limit with `ulimit -l \
-         65536`, or LimitMEMLOCK=64M in its systemd unit"
+        "this process may lock {limit_bytes} bytes of memory, which is too little for io_uring: raise the limit with \
+         `ulimit -l 65536`, or LimitMEMLOCK=64M in its systemd unit"
     )]
     MemoryLock {
         /// The soft limit.
@@ -60,7 +61,8 @@ pub enum ProbeError {
     },
     /// Too many open files.
     #[error(
-        "no file descriptor is left for io_uring: raise the limit with `ulimit -n 65536`, or LimitNOFILE in its systemd unit"
+        "no file descriptor is left for io_uring: raise the limit with `ulimit -n 65536`, or LimitNOFILE in its systemd \
+         unit"
     )]
     Descriptors,
     /// Something else.
@@ -164,7 +166,8 @@ impl Facts {
 fn explain(error: io::Error, facts: &Facts) -> ProbeError {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => match facts.disabled {
-            // With 1 a privileged process would have got its ring, so it is the sysctl whether or not a filter is there too.
+            // With 1 a privileged process would have got its ring, so it is the sysctl whether or not a filter is
+            // there too.
             Some(value @ 1..) => ProbeError::Disabled { value },
             _ => ProbeError::Filtered,
         },

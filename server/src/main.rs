@@ -2,15 +2,14 @@
 
 use clap::Parser;
 use drey_server::cli::{self, Cli, Command};
+use drey_server::{demo, start};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         Command::Client(command) => cli::run(&cli.common, command).into(),
-        Command::Start(_) | Command::Demo(_) => {
-            eprintln!("error: this build holds the client commands alone\n  why: it was made without the node");
-            cli::Exit::Refused.into()
-        }
+        Command::Start(args) => start::run(&args).into(),
+        Command::Demo(args) => demo::run(&args).into(),
     }
 }

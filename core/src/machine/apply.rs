@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::limits::{BUCKETS_PER_GROUP_MAX, REPLY_BYTES_MAX};
 use crate::machine::entry::EntryCommands;
-use crate::machine::keys::{DataPrefix, GENERATION_PREFIX_BYTES, KIND_DATA};
+use crate::machine::keys::DataPrefix;
 use crate::machine::record::damaged;
 use crate::machine::{Bucket, DecodeError, Machine, ValueRecord};
 use crate::name::{BucketName, Key};
@@ -277,7 +277,6 @@ impl Batch<'_> {
 
     /// What is under a key now, the writes of this batch included.
     fn find(&self, store_key: &Bytes) -> Result<Option<ValueRecord>, StoreError> {
-        debug_assert_eq!(store_key[GENERATION_PREFIX_BYTES], KIND_DATA);
         let found = match self.writes.changes.get(store_key) {
             Some(change) => change.clone(),
             None => self.reader.get(store_key)?,

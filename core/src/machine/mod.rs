@@ -19,6 +19,7 @@ pub mod reply;
 mod scan;
 mod state;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 use thiserror::Error;

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use crate::error::Error;
 use crate::limits::{BYTES_COUNTED_MAX, GET_MANY_KEYS_MAX, KEYS_COUNTED_MAX, REPLY_BYTES_MAX};
-use crate::machine::keys::{DATA_PREFIX_BYTES, DataPrefix};
+use crate::machine::keys::DataPrefix;
 use crate::machine::record::damaged;
 use crate::machine::{Bucket, Machine, ValueRecord};
 use crate::name::{BucketName, Key, KeyRange};
@@ -84,10 +84,11 @@ impl Machine {
         let keys_max = (KEYS_COUNTED_MAX / share).max(1) as u64;
         let bytes_max = (BYTES_COUNTED_MAX / share) as u64;
         let mut info = bucket.describe(name, self.group());
-        let (start, end) = self.generation().data(bucket.created_version).range(&KeyRange::default());
+        let data = self.generation().data(bucket.created_version);
+        let (start, end) = data.range(&KeyRange::default());
         reader.scan(&start, &end, false, &mut |key, value| {
             info.keys_estimate += 1;
-            info.bytes_estimate += (key.len() - DATA_PREFIX_BYTES + ValueRecord::value_len(&value)) as u64;
+            info.bytes_estimate += (key.len() - data.len() + ValueRecord::value_len(&value)) as u64;
             if info.keys_estimate >= keys_max || info.bytes_estimate >= bytes_max {
                 return ControlFlow::Break(());
             }

@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use crate::error::Error;
 use crate::limits::{SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ENTRIES_MAX, SCAN_PAGE_READ_BYTES_MAX};
-use crate::machine::keys::DATA_PREFIX_BYTES;
 use crate::machine::record::damaged;
 use crate::machine::{Machine, ValueRecord};
 use crate::name::{BucketName, KeyRange};
@@ -21,6 +20,8 @@ pub struct Scan {
     /// The keys of the store that are still to be visited.
     start: Vec<u8>,
     end: Vec<u8>,
+    /// What stands in front of the user's keys.
+    prefix_len: usize,
     reverse: bool,
     keys_only: bool,
     /// How many entries are still wanted; none: all.
@@ -49,9 +50,11 @@ impl Machine {
         reverse: bool,
         keys_only: bool,
     ) -> Result<Scan, Error> {
-        let (start, end) = self.generation().data(self.bucket(bucket)?.created_version).range(range);
+        let data = self.generation().data(self.bucket(bucket)?.created_version);
+        let (start, end) = data.range(range);
         let wanted = (limit > 0).then_some(limit);
-        Ok(Scan { group: self.group(), start, end, reverse, keys_only, wanted, version: self.version() })
+        let (group, version) = (self.group(), self.version());
+        Ok(Scan { group, start, end, prefix_len: data.len(), reverse, keys_only, wanted, version })
     }
 }
 
@@ -78,7 +81,7 @@ impl Scan {
         let mut failed = None;
         let mut last = Bytes::new();
         reader.scan(&self.start, &self.end, self.reverse, &mut |key, value| {
-            let bytes = key.len() - DATA_PREFIX_BYTES + if self.keys_only { 0 } else { value.len() };
+            let bytes = key.len() - self.prefix_len + if self.keys_only { 0 } else { value.len() };
             read_bytes += key.len() + value.len();
             let full = entries.len() >= entries_max
                 || page_bytes + bytes > SCAN_PAGE_BYTES_MAX
@@ -89,7 +92,7 @@ impl Scan {
             }
             match ValueRecord::decode(value) {
                 Ok(record) => entries.push(Entry {
-                    key: key.slice(DATA_PREFIX_BYTES..),
+                    key: key.slice(self.prefix_len..),
                     value: if self.keys_only { Bytes::new() } else { record.value },
                     version: record.version,
                     ttl_ms: None,

@@ -55,10 +55,10 @@ impl Machine {
     }
 
     /// Starts a group that has applied nothing where founding left it: as if its log's first entries, up to this one, had set
-    /// up its members. One that has applied something stays as it is.
-    pub fn found(&mut self, (index, term): (LogIndex, Term)) {
+    /// up its members, with this configuration. One that has applied something stays as it is.
+    pub fn found(&mut self, (index, term): (LogIndex, Term), configuration: Bytes) {
         if self.meta.applied == LogIndex(0) {
-            (self.meta.applied, self.meta.term) = (index, term);
+            (self.meta.applied, self.meta.term, self.meta.configuration) = (index, term, configuration);
         }
     }
 
@@ -74,7 +74,7 @@ impl Machine {
     fn load_buckets(&mut self, reader: &dyn Read) -> Result<(), StoreError> {
         let records = collect(reader, self.generation().kind_range(KIND_BUCKET))?;
         for (key, value) in records {
-            let name = &key[keys::GENERATION_PREFIX_BYTES + 1..];
+            let name = &self.generation().suffix(&key)[1..];
             let (name, bucket) = Bucket::decode_named(name, value).map_err(|error| damaged(&key, error))?;
             self.buckets.insert(name, bucket);
         }
@@ -82,12 +82,12 @@ impl Machine {
     }
 
     fn load_dropped(&mut self, reader: &dyn Read) -> Result<(), StoreError> {
-        let (start, end) = self.generation().kind_range(KIND_DROPPED);
-        let skip = start.len();
-        for (key, _) in collect(reader, (start, end))? {
-            let created: [u8; 8] =
-                key[skip..].try_into().map_err(|_| damaged(&key, DecodeError("a bad mark of a dropped bucket")))?;
-            self.dropped.insert(Version(u64::from_be_bytes(created)));
+        let generation = self.generation();
+        for (key, _) in collect(reader, generation.kind_range(KIND_DROPPED))? {
+            match keys::take_number(&generation.suffix(&key)[1..]) {
+                Some((created, [])) => self.dropped.insert(Version(created)),
+                _ => return Err(damaged(&key, DecodeError("a bad mark of a dropped bucket"))),
+            };
         }
         Ok(())
     }
@@ -177,7 +177,7 @@ impl Machine {
             add(&bucket.encode());
             let (start, end) = self.generation().data(bucket.created_version).range(&KeyRange::default());
             reader.scan(&start, &end, false, &mut |key, value| {
-                add(&key[keys::GENERATION_PREFIX_BYTES..]);
+                add(self.generation().suffix(&key));
                 add(&value);
                 ControlFlow::Continue(())
             })?;

@@ -12,9 +12,11 @@ use crate::types::NodeId;
 pub struct Configuration(pub(super) ConfState);
 
 impl Configuration {
-    /// A plain configuration.
+    /// A plain configuration: the same for the same members, in whichever order they are given.
     pub fn of(voters: impl IntoIterator<Item = NodeId>) -> Configuration {
-        Configuration(ConfState { voters: voters.into_iter().map(|id| id.0).collect(), ..Default::default() })
+        let mut voters: Vec<u64> = voters.into_iter().map(|id| id.0).collect();
+        voters.sort_unstable();
+        Configuration(ConfState { voters, ..Default::default() })
     }
 
     /// Who votes now.

@@ -113,7 +113,8 @@ impl RaftNode {
             max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
             check_quorum: true,
             pre_vote: true,
-            batch_append: true,
+            // Its batching glues entries to an empty append of another index. A turn proposes one entry at most anyway.
+            batch_append: false,
             read_only_option: ReadOnlyOption::Safe,
             ..Default::default()
         };
@@ -209,7 +210,11 @@ impl RaftNode {
             self.raw.raft.mut_store().restore(raw.snapshot());
             ready.snapshot = Some(meta_of(raw.snapshot()));
         }
-        ready.hard_state = self.hard_state_to_write(raw.hs(), !ready.entries.is_empty() || ready.snapshot.is_some());
+        ready.hard_state = self.hard_state_to_write(
+            raw.hs(),
+            ready.entries.first().map(|entry| entry.index),
+            ready.snapshot.is_some(),
+        );
         ready.messages = raw.take_messages().into_iter().map(Message).collect();
         ready.messages_after_sync = raw.take_persisted_messages().into_iter().map(Message).collect();
         ready.read_indexes = raw.take_read_states().into_iter().filter_map(read_index_of).collect();
@@ -223,13 +228,21 @@ impl RaftNode {
         Some(ready)
     }
 
-    /// A change of the commit index alone is not worth a write: the leader tells it again.
-    fn hard_state_to_write(&mut self, new: Option<&raft::eraftpb::HardState>, with_entries: bool) -> Option<HardState> {
+    /// A change of the commit index alone is not worth a write: the leader tells it again. It never runs ahead of the
+    /// entries that are written behind it, since they may go into a later batch.
+    fn hard_state_to_write(
+        &mut self,
+        new: Option<&raft::eraftpb::HardState>,
+        first_entry: Option<LogIndex>,
+        with_snapshot: bool,
+    ) -> Option<HardState> {
+        let before_entries = first_entry.map_or(u64::MAX, |first| first.0 - 1);
         let new = HardState {
             term: Term(new?.term),
             vote: (new?.vote != 0).then_some(NodeId(new?.vote)),
-            commit: LogIndex(new?.commit),
+            commit: LogIndex(new?.commit.min(before_entries)),
         };
+        let with_entries = first_entry.is_some() || with_snapshot;
         let promise_changed = (new.term, new.vote) != (self.written.term, self.written.vote);
         (promise_changed || with_entries).then(|| {
             self.written = new;
@@ -298,6 +311,11 @@ impl RaftNode {
     pub fn offer_snapshot(&mut self, peer: NodeId, meta: Option<&SnapshotMeta>) {
         let meta = meta.and_then(|meta| Some((meta, Configuration::decode(&meta.configuration).ok()?.0)));
         self.raw.raft.mut_store().offer_snapshot(peer, meta);
+    }
+
+    /// Whether a snapshot was taken in that no ready has handed out yet.
+    pub fn has_new_snapshot(&self) -> bool {
+        self.raw.raft.raft_log.unstable.snapshot.is_some()
     }
 
     /// The transfer of a snapshot ended.

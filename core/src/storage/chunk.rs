@@ -12,7 +12,7 @@
 use bytes::{BufMut, Bytes};
 
 use crate::limits::VALUE_BYTES_MAX;
-use crate::machine::keys::{GENERATION_PREFIX_BYTES, STORE_KEY_BYTES_MAX};
+use crate::machine::keys::SUFFIX_BYTES_MAX;
 use crate::machine::{Cursor, DecodeError, Meta};
 use crate::types::{GroupId, LogIndex, Term, Version};
 
@@ -119,7 +119,7 @@ impl Chunk {
             return Ok(None);
         }
         let key_len = usize::from(self.records.u16()?);
-        if key_len == 0 || key_len > STORE_KEY_BYTES_MAX - GENERATION_PREFIX_BYTES {
+        if key_len == 0 || key_len > SUFFIX_BYTES_MAX {
             return Err(DecodeError("a record's key has a bad length"));
         }
         let key = self.records.take(key_len)?;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::machine::Machine;
 use crate::machine::Meta;
-use crate::machine::keys::{GENERATION_PREFIX_BYTES, KIND_BUCKET, StoreRange};
+use crate::machine::keys::{Generation, KIND_BUCKET, StoreRange};
 use crate::name::KeyRange;
 use crate::storage::SnapshotMeta;
 use crate::storage::chunk::ChunkBuilder;
@@ -43,10 +43,11 @@ impl<V: Read> Sending<V> {
         let mut chunk = ChunkBuilder::new(self.group, &self.meta, self.chunk, bytes_max);
         self.chunk += 1;
         let mut records = 0;
+        let generation = Generation::new(self.group, self.meta.generation);
         while let Some((start, end)) = self.ranges.front() {
             let mut next = None;
             self.view.scan(start, end, false, &mut |key, value| {
-                let suffix = &key[GENERATION_PREFIX_BYTES..];
+                let suffix = generation.suffix(&key);
                 if records > 0 && chunk.len() + suffix.len() + value.len() > bytes_max {
                     next = Some(key.to_vec());
                     return ControlFlow::Break(());

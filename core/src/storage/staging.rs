@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::machine::keys::{Generation, KIND_BUCKET, KIND_DATA};
+use crate::machine::keys::{Generation, KIND_BUCKET, KIND_DATA, take_number};
 use crate::machine::{Bucket, DecodeError, Meta, ValueRecord};
 use crate::name::BucketName;
 use crate::storage::chunk::Chunk;
@@ -114,9 +114,9 @@ impl Staging {
     }
 
     fn value(&self, key: &[u8], value: Bytes, new: &[(BucketName, Bucket)]) -> Result<(), DecodeError> {
-        let (created, _) = key[1..].split_first_chunk::<8>().ok_or(DecodeError("a value's key is too short"))?;
-        let created = Version(u64::from_be_bytes(*created));
-        if key.len() == 1 + 8 {
+        let (created, key) = take_number(&key[1..]).ok_or(DecodeError("a value without a bucket's number"))?;
+        let created = Version(created);
+        if key.is_empty() {
             return Err(DecodeError("a value's key is empty"));
         }
         if !self.created.contains(&created) && !new.iter().any(|(_, bucket)| bucket.created_version == created) {

@@ -147,6 +147,7 @@ fn scan(map: &Map, start: &[u8], end: &[u8], reverse: bool, visit: &mut dyn FnMu
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -1,8 +1,8 @@
 //! Starting executors, one thread each, and joining them.
 //!
-//! A thread first makes its executor and reports; what is to run is sent to it only when all have reported, so that a failure
-//! leaves nothing half started. An executor can also be lost to glommio's parking fault before its first task ever ran, where
-//! the watchdog cannot reach it yet; it is then given up, and another takes its place.
+//! A thread first makes its executor and reports; what is to run is sent to it only when all have reported, so that a
+//! failure leaves nothing half started. An executor can also be lost to glommio's parking fault before its first task
+//! ever ran, where the watchdog cannot reach it yet; it is then given up, and another takes its place.
 
 use std::{
     any::Any,
@@ -48,6 +48,9 @@ const FIRST_TURN_WAIT: Duration = Duration::from_secs(3);
 /// How many executors in a row may be lost before their first task.
 const LOST_MAX: usize = 4;
 
+/// How long the last cancellations and closed files of an executor get to reach the kernel.
+const SETTLE: Duration = Duration::from_millis(2);
+
 /// Executors that live in this process.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
@@ -76,7 +79,10 @@ pub struct ExecutorConfig {
     pub pinning: Pinning,
     /// The most connections that one executor will hold at a time, incoming and outgoing. The rings are sized by it.
     pub connections_max: usize,
+    /// [`PREEMPT_TIMER`], but in tests of what it guards against.
     pub(super) preempt_timer: Duration,
+    /// That of [`ring_depth`], but in tests of what it guards against.
+    pub(super) ring_depth: Option<usize>,
 }
 
 impl ExecutorConfig {
@@ -87,7 +93,12 @@ impl ExecutorConfig {
             pinning: Pinning::default(),
             connections_max: (RING_DEPTH_MIN - OPERATIONS_MAX) / 2,
             preempt_timer: PREEMPT_TIMER,
+            ring_depth: None,
         }
+    }
+
+    fn ring_depth(&self) -> usize {
+        self.ring_depth.unwrap_or_else(|| ring_depth(self.connections_max))
     }
 }
 
@@ -194,8 +205,8 @@ impl<T> Running<T> {
 /// What is sent to an executor for it to run.
 type Body<S> = (S, ExecutorContext);
 
-/// Starts one executor per element of `bodies`, on a thread each. Every one runs its body's future to the end; then the tasks it
-/// spawned are dropped, and the thread ends. Returns once all run.
+/// Starts one executor per element of `bodies`, on a thread each. Every one runs its body's future to the end; then
+/// the tasks it spawned are dropped, and the thread ends. Returns once all run.
 pub fn start<S, F, T>(config: &ExecutorConfig, bodies: Vec<S>) -> Result<Executors<T>, StartError>
 where
     S: FnOnce(ExecutorContext) -> F + Send + 'static,
@@ -205,7 +216,7 @@ where
     if config.connections_max > CONNECTIONS_MAX {
         return Err(StartError::TooManyConnections(config.connections_max));
     }
-    probe::io_uring(ring_depth(config.connections_max))?;
+    probe::io_uring(config.ring_depth())?;
     let count = bodies.len();
     let cpus = choose_cpus(config.pinning, count, LIVE.load(Ordering::Relaxed), &cpus::allowed().unwrap_or_default());
     let mut started = Vec::with_capacity(count);
@@ -307,6 +318,7 @@ impl Thread {
             let Ok((body, context)) = body.await else { return Err(not_started()) };
             let output = body(context).await;
             task::end_all(&self.executor).await;
+            super::sleep(SETTLE).await;
             watch.end();
             Ok(output)
         };
@@ -319,7 +331,7 @@ impl Thread {
         let executor = glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound)
             .name(&self.executor)
             .io_memory(IO_MEMORY)
-            .ring_depth(ring_depth(self.config.connections_max))
+            .ring_depth(self.config.ring_depth())
             .preempt_timer(self.config.preempt_timer)
             .make()
             .map_err(|error| error.to_string())?;

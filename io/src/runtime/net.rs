@@ -25,8 +25,8 @@ thread_local! {
     static GATHER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A connected TCP socket with `TCP_NODELAY`, usable on the executor that made it. Reads and writes through the `AsyncRead` and
-/// `AsyncWrite` of `futures-io`. Dropping it closes the connection.
+/// A connected TCP socket with `TCP_NODELAY`, usable on the executor that made it. Reads and writes through the
+/// `AsyncRead` and `AsyncWrite` of `futures-io`. Dropping it closes the connection.
 pub struct TcpStream {
     stream: glommio::net::TcpStream,
     peer: SocketAddr,
@@ -58,8 +58,8 @@ impl TcpStream {
         self.peer
     }
 
-    /// The first bytes of what is yet to be read, without taking them: waits until there are `length` (at most [`SNIFF_MAX`]) or
-    /// the peer sends no more. Later reads start with them.
+    /// The first bytes of what is yet to be read, without taking them: waits until there are `length` (at most
+    /// [`SNIFF_MAX`]) or the peer sends no more. Later reads start with them.
     pub async fn sniff(&mut self, length: usize) -> io::Result<&[u8]> {
         let length = length.min(SNIFF_MAX);
         while self.ahead.len() < length {

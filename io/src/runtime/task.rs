@@ -1,8 +1,8 @@
 //! Local tasks: spawned into the queue, and never left behind.
 //!
-//! glommio forgets the tasks that still wait when their executor ends, together with the sockets and files they own. So
-//! every task is wrapped: it notes its waker in a list of its executor, and when the executor ends, all are woken once
-//! more and drop what they were doing. Writes to the log are exempt; the executor waits for them instead.
+//! glommio forgets the tasks that still wait when their executor ends, together with the sockets and files they own.
+//! So every task is wrapped: it notes its waker in a list of its executor, and when the executor ends, all are woken
+//! once more and drop what they were doing. Writes to the log are exempt; the executor waits for them instead.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,13 +14,11 @@ use std::{
     time::Duration,
 };
 
+use futures_channel::oneshot;
 use pin_project_lite::pin_project;
 
 /// How long an ending executor waits for its tasks to let go. Only a log write on a disk that hangs takes so long.
 const END_WAIT_MAX: Duration = Duration::from_secs(10);
-
-/// After the last task is gone: how long cancelled operations and closed files get to reach the kernel.
-const SETTLE: Duration = Duration::from_millis(2);
 
 thread_local! {
     static TASKS: Tasks = const { Tasks::new() };
@@ -114,7 +112,8 @@ pub struct TaskHandle {
 }
 
 impl TaskHandle {
-    /// Drops the task's future at the task's next turn. Does nothing if the task has finished. Only on the task's own executor.
+    /// Drops the task's future at the task's next turn. Does nothing if the task has finished. Only on the task's own
+    /// executor.
     pub fn cancel(self) {
         let waker = TASKS.with(|tasks| {
             let mut slots = tasks.slots.borrow_mut();
@@ -174,15 +173,16 @@ pub(super) fn queue(future: impl Future<Output = ()> + 'static) {
     glommio::spawn_local_into(future, queue).expect("the queue of the running task exists").detach();
 }
 
-/// Queues a task on this executor, behind those that are ready now. It runs until it finishes, until its handle cancels it or until
-/// the executor ends, whichever is first. Panics outside an executor.
+/// Queues a task on this executor, behind those that are ready now. It runs until it finishes, until its handle
+/// cancels it or until the executor ends, whichever is first. Panics outside an executor.
 pub fn spawn(future: impl Future<Output = ()> + 'static) -> TaskHandle {
     let handle = TASKS.with(Tasks::occupy);
     queue(Task { handle, future: Some(future) });
     handle
 }
 
-/// As [`spawn`], for a task that must finish: neither a handle nor the executor's end cancels it. The executor's end waits for it.
+/// As [`spawn`], for a task that must finish: neither a handle nor the executor's end cancels it. The executor's end
+/// waits for it.
 pub fn spawn_uncancelled(future: impl Future<Output = ()> + 'static) {
     struct Uncancelled;
     impl Drop for Uncancelled {
@@ -201,13 +201,20 @@ pub fn spawn_uncancelled(future: impl Future<Output = ()> + 'static) {
     });
 }
 
-/// Runs `work` on this executor's thread for blocking calls, one call at a time. The executor goes on meanwhile. A panic in
-/// `work` is an error. Dropping the future does not stop `work`.
+/// Runs `work` on this executor's thread for blocking calls, one call at a time. The executor goes on meanwhile. A
+/// panic in `work` is an error. Dropping the future does not stop `work`, and the executor's end waits for it.
 pub async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> io::Result<R> {
-    glommio::executor()
-        .spawn_blocking(move || catch_unwind(AssertUnwindSafe(work)))
-        .await
-        .map_err(|_| io::Error::other("a blocking call panicked"))
+    let (sender, result) = oneshot::channel();
+    // glommio's thread panics if its executor ends before the call has returned.
+    spawn_uncancelled(async move {
+        let returned = glommio::executor().spawn_blocking(move || catch_unwind(AssertUnwindSafe(work))).await;
+        // Nobody may be waiting any more.
+        let _ = sender.send(returned);
+    });
+    match result.await {
+        Ok(Ok(returned)) => Ok(returned),
+        Ok(Err(_)) | Err(oneshot::Canceled) => Err(io::Error::other("a blocking call panicked")),
+    }
 }
 
 /// Lets every other ready task run first. Not for waiting: a task that wakes itself in a loop keeps a core busy.
@@ -215,7 +222,8 @@ pub async fn yield_now() {
     futures_lite::future::yield_now().await;
 }
 
-/// Whether this task has had the executor for about the length of the preemption timer, or input waits: long loops yield then.
+/// Whether this task has had the executor for about the length of the preemption timer, or input waits: long loops
+/// yield then.
 pub fn need_preempt() -> bool {
     glommio::executor().need_preempt()
 }
@@ -243,5 +251,4 @@ pub(super) async fn end_all(executor: &str) {
     if !futures_lite::future::or(all_ended, timed_out).await {
         tracing::error!(executor, "log writes still hang; ending without them");
     }
-    super::sleep(SETTLE).await;
 }

@@ -1,13 +1,16 @@
-//! One thread per process that wakes every executor at a steady pace, so that none sleeps for long on work that is ready.
+//! One thread per process that wakes every executor at a steady pace, so that none sleeps for long on work that is
+//! ready.
 //!
-//! glommio 0.9.0 can park with runnable tasks (see the folder's first page). Nothing inside the executor helps then: its
-//! tasks and timers sleep with it. A wake from another thread does, because it goes through a descriptor that the executor
-//! arms before it parks. So each executor keeps a heartbeat task that never finishes, and this thread wakes it, unconditionally: a poke
-//! that is left out because the last one is "still pending" is the one that would have been needed.
+//! glommio 0.9.0 can park with runnable tasks (see the folder's first page). Nothing inside the executor helps then:
+//! its tasks and timers sleep with it. A wake from another thread does, because it goes through a descriptor that the
+//! executor arms before it parks. So each executor keeps a heartbeat task that never finishes, and this thread wakes
+//! it, unconditionally: a poke that is left out because the last one is "still pending" is the one that would have
+//! been needed.
 //!
-//! An executor that serves no poke for [`UNSERVED_MAX`] of them is lost (a task blocks or spins, or the kernel does not
-//! return). The process is then aborted, with a message: half a node, which neither serves nor lets its peers take over, is
-//! worse than none. Hence nothing may block an executor for seconds: such work belongs on [`super::blocking`] or a thread.
+//! An executor that serves no poke for [`UNSERVED_MAX`] of them is lost (a task blocks or spins, or the kernel does
+//! not return). The process is then aborted, with a message: half a node, which neither serves nor lets its peers
+//! take over, is worse than none. Hence nothing may block an executor for seconds: such work belongs on
+//! [`super::blocking`] or a thread.
 
 use std::{
     cell::Cell,
@@ -21,21 +24,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a busy executor can sleep on ready work. A poke of a sleeping executor costs about 75 us of CPU, half of it on either thread
-/// (a virtual machine with 2 cores, otherwise idle). As parts of a core, for 1 and for 2 executors that do nothing: with
-/// a poke every 5 ms 1.3 % and 3.4 %, every 10 ms 1.0 % and 2.0 %, every 20 ms 0.6 % and 1.4 %, every 40 ms 0.4 % and 0.8 %.
+/// How long a busy executor can sleep on ready work. A poke of a sleeping executor costs about 75 us of CPU, half of
+/// it on either thread (a virtual machine with 2 cores, otherwise idle). As parts of a core, for 1 and for 2
+/// executors that do nothing: with a poke every 5 ms 1.3 % and 3.4 %, every 10 ms 1.0 % and 2.0 %, every 20 ms 0.6 %
+/// and 1.4 %, every 40 ms 0.4 % and 0.8 %.
 const PERIOD: Duration = Duration::from_millis(5);
 
-/// How long a calm executor can. An idle node is to use less than 2 % of a core for everything, and ticks its groups with it.
+/// How long a calm executor can. An idle node is to use less than 2 % of a core for everything, and ticks its groups
+/// with it.
 const CALM_PERIOD: Duration = Duration::from_millis(40);
 
-/// An executor is calm while it runs fewer tasks than this in a millisecond. One that ticks and answers now and then is.
+/// An executor is calm while it runs fewer tasks than this in a millisecond. One that ticks and answers now and then
+/// is.
 const CALM_TASKS_PER_MS: u64 = 1;
 
 /// For so many pokes in a row, that is.
 const CALM_AFTER: u32 = 8;
 
-/// Unserved pokes after which the process is aborted: 5 s. Each holds a reference to the heartbeat's task, of which there may be 32,767.
+/// Unserved pokes after which the process is aborted: 5 s. Each holds a reference to the heartbeat's task, of which
+/// there may be 32,767.
 const UNSERVED_MAX: u32 = 1_000;
 
 static WATCHDOG: Watchdog =
@@ -94,8 +101,8 @@ impl Heart {
 
 fn abort(executor: &str) -> ! {
     let message = format!(
-        "the executor {executor} has not run for {} s: a task blocks or spins on it, or the kernel holds it; aborting, so that \
-         the other members of the cluster take over",
+        "the executor {executor} has not run for {} s: a task blocks or spins on it, or the kernel holds it; aborting, \
+         so that the other members of the cluster take over",
         (PERIOD * UNSERVED_MAX).as_secs()
     );
     tracing::error!("{message}");
@@ -140,8 +147,8 @@ impl Watch {
         Ok(Watch { heart })
     }
 
-    /// Has the pokes go to this task until the heartbeat's first turn: to the executor's first task in its first turn, so that
-    /// there is no time without.
+    /// Has the pokes go to this task until the heartbeat's first turn: to the executor's first task in its first
+    /// turn, so that there is no time without.
     pub(super) fn adopt(&self, waker: &Waker) {
         *lock(&self.heart.waker) = Some(waker.clone());
         HEART.set(Some(Arc::clone(&self.heart)));
@@ -168,8 +175,8 @@ impl Watch {
         })
     }
 
-    /// Ends the pokes. Called in the last turn of the executor's first task: while the executor runs, so that the waker is dropped
-    /// where its task lives, and when it will not park again.
+    /// Ends the pokes. Called in the last turn of the executor's first task: while the executor runs, so that the
+    /// waker is dropped where its task lives, and when it will not park again.
     pub(super) fn end(&self) {
         let mut watched = lock(&WATCHDOG.watched);
         watched.hearts.retain(|heart| !Arc::ptr_eq(heart, &self.heart));
@@ -186,8 +193,8 @@ impl Drop for Watch {
     }
 }
 
-/// The longest that this executor let a wake from outside wait since the last call: how late everything on it was at worst.
-/// Zero outside an executor.
+/// The longest that this executor let a wake from outside wait since the last call: how late everything on it was at
+/// worst. Zero outside an executor.
 pub fn take_stall_max() -> Duration {
     let heart = HEART.take();
     let stall = heart.as_ref().map_or(0, |heart| heart.stall_max_us.swap(0, Ordering::Relaxed));
