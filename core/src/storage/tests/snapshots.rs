@@ -2,9 +2,12 @@
 
 use super::*;
 use crate::error::Error;
+use crate::machine::{Bucket, Meta, ValueRecord};
 use crate::name::KeyRange;
 use crate::request::{ReadOp, Reply};
+use crate::storage::chunk::ChunkBuilder;
 use crate::store::Read;
+use crate::types::Version;
 
 /// Buckets, values, and what a snapshot leaves out: a dropped bucket and what was in it.
 fn source() -> StorageWorker<MemoryStore> {
@@ -115,10 +118,50 @@ fn a_second_attempt_starts_anew() {
     }
     // By now the source is further: nothing of the first attempt may be left in the second.
     from.apply_next(&[drop_bucket("two")]);
-    transfer(&mut from, &mut to, 200);
+    let (meta, chunks) = from.snapshot(200);
+    for (at, chunk) in chunks.iter().enumerate() {
+        assert_eq!(to.stage(at as u64, chunk), None);
+        // The first attempt's remains go while the second comes in, and nothing of the second does.
+        to.purge_all();
+    }
+    to.install(&meta);
     assert_eq!(to.hash(), from.hash());
     to.purge_all();
+    assert_eq!(to.hash(), from.hash());
     assert_eq!(to.store().len(), 1 + 1 + 41);
+}
+
+/// Records that no drey would send, in a chunk that is whole.
+#[test]
+fn records_that_make_no_sense_are_refused() {
+    let bucket = Bucket { created_version: Version(3), ..Bucket::default() }.encode();
+    let value = |version| ValueRecord::encode_plain(Version(version), b"v");
+    let good: [(&[u8], Bytes); 3] = [(b"bone", bucket.clone()), (b"d\x00k", value(1)), (b"d\x01\x03k", value(5))];
+    let later = Bucket { created_version: Version(6), ..Bucket::default() }.encode();
+    let bad: [(&str, Vec<(&[u8], Bytes)>); 9] = [
+        ("out of order", vec![good[1].clone(), good[0].clone()]),
+        ("twice", vec![good[0].clone(), good[0].clone()]),
+        ("a kind that is not sent", vec![(b"p\x01\x03", Bytes::new())]),
+        ("a bad bucket name", vec![(b"b.one", bucket.clone())]),
+        ("a bucket from the future", vec![(b"bone", later)]),
+        ("a value without a bucket", vec![good[2].clone()]),
+        ("a value without a key", vec![(b"d\x00", value(1))]),
+        ("a value from the future", vec![(b"d\x00k", value(6))]),
+        ("a damaged value", vec![(b"d\x00k", Bytes::from_static(&[0x80]))]),
+    ];
+    let meta = Meta { applied: LogIndex(9), term: Term(2), version: Version(5), ..Meta::default() };
+    let chunk = |records: &[(&[u8], Bytes)]| {
+        let mut chunk = ChunkBuilder::new(GROUP, &meta, 0, 0);
+        records.iter().for_each(|(key, value)| chunk.push(key, value));
+        chunk.finish(true)
+    };
+    for (what, records) in bad {
+        let mut to = target();
+        let before = to.store().pairs();
+        assert!(to.stage(0, &chunk(&records)).is_some(), "{what}");
+        assert_eq!(to.store().pairs(), before, "{what}");
+    }
+    assert_eq!(target().stage(0, &chunk(&good)), None, "the control");
 }
 
 #[test]
