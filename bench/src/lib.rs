@@ -5,6 +5,7 @@
 //! generator runs on the machine that it measures, so it is built to cost little: one thread, gRPC on the `h2` crate
 //! without a client library on top, and one send per connection and turn of the loop.
 
+mod compare;
 mod error;
 mod grpc;
 mod keys;
@@ -12,6 +13,7 @@ mod load;
 mod machine;
 mod target;
 
+pub use compare::{CompareArgs, compare};
 pub use error::Error;
 pub use keys::Distribution;
 pub use load::args::LoadArgs;

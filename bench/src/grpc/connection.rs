@@ -25,8 +25,9 @@ use super::status::CallError;
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
 
-/// How many requests may be sent before the server has said how many it takes.
-const STREAMS_BEFORE_SETTINGS: usize = 1_000;
+/// How many requests may be sent before the server has said how many it takes. Fewer than any server's limit: those above
+/// it would be refused.
+const STREAMS_BEFORE_SETTINGS: usize = 100;
 
 /// How long connecting and the handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -58,13 +58,13 @@ async fn run_on_this_thread(args: &LoadArgs) -> Result<Summary, Error> {
     if args.preload {
         preload_through(args, &links).await?;
     }
-    // In an open loop, what is due in the warm-up is on top of what is to be measured; `measure` sets the limit.
-    let pace = args.rate.map_or_else(|| Pace::closed(None), |rate| Pace::open(rate, None));
     let plan = Plan::Mixed { puts_percent: args.puts, keys };
-    let shared =
-        Shared::new(args.target, &args.bucket, pace, plan, Values::new(args.value_size, args.seed), args.clients);
-    let clients = start_clients(&shared, args.clients, args.seed, &links).await;
-    let measurement = measure(args, &shared, clients).await?;
+    let values = Values::new(args.value_size, args.seed);
+    let start = Instant::now();
+    let pace = args.rate.map_or_else(|| Pace::closed(None), |rate| Pace::open(start, rate));
+    let shared = Shared::new(args.target, &args.bucket, pace, plan, values, args.clients);
+    let clients = clients(&shared, args.clients, args.seed, &links).await;
+    let measurement = measure(args, &shared, start, clients).await?;
     Ok(summarize(args, &links, measurement))
 }
 
@@ -81,12 +81,17 @@ async fn connect(args: &LoadArgs) -> Result<Vec<Link>, Error> {
     Ok(links)
 }
 
-async fn start_clients(shared: &Arc<Shared>, count: usize, seed: u64, links: &[Link]) -> JoinSet<()> {
-    let mut clients = JoinSet::new();
+/// The clients, spread over the connections in turn.
+async fn clients(shared: &Arc<Shared>, count: usize, seed: u64, links: &[Link]) -> Vec<Client> {
+    let mut clients = Vec::with_capacity(count);
     for (number, link) in (0..count).zip(links.iter().cycle()) {
-        clients.spawn(Client::new(number, seed, shared.clone(), link.clone()).await.run());
+        clients.push(Client::new(number, seed, shared.clone(), link.clone()).await);
     }
     clients
+}
+
+fn start_all(clients: Vec<Client>) -> JoinSet<()> {
+    clients.into_iter().map(Client::run).collect()
 }
 
 async fn preload_through(args: &LoadArgs, links: &[Link]) -> Result<(), Error> {
@@ -94,7 +99,7 @@ async fn preload_through(args: &LoadArgs, links: &[Link]) -> Result<(), Error> {
     let (pace, values) = (Pace::closed(Some(args.key_count)), Values::new(args.value_size, args.seed));
     let shared = Shared::new(args.target, &args.bucket, pace, Plan::PutEach, values, clients);
     shared.recorder().open_window(Instant::now());
-    start_clients(&shared, clients, args.seed, links).await.join_all().await;
+    all_ended(&mut start_all(self::clients(&shared, clients, args.seed, links).await)).await;
     let measured = shared.recorder().measured(Instant::now());
     let failed = args.key_count - measured.operations;
     if failed > 0 {
@@ -130,15 +135,26 @@ struct Measurement {
 }
 
 /// Lets the clients run through warm-up, measurement and drain.
-async fn measure(args: &LoadArgs, shared: &Arc<Shared>, mut clients: JoinSet<()>) -> Result<Measurement, Error> {
+async fn measure(
+    args: &LoadArgs,
+    shared: &Arc<Shared>,
+    start: Instant,
+    clients: Vec<Client>,
+) -> Result<Measurement, Error> {
     let dispatcher = tokio::spawn({
         let shared = shared.clone();
         async move { shared.pace.dispatch().await }
     });
-    sleep(args.warmup).await;
-
+    let mut clients = start_all(clients);
+    let opened = if args.warmup.is_zero() {
+        // The clients have not run yet, and the first operation of an open loop was due at the start.
+        start
+    } else {
+        sleep(args.warmup).await;
+        Instant::now()
+    };
     let before = Cpu::now(args)?;
-    shared.recorder().open_window(Instant::now());
+    shared.recorder().open_window(opened);
     if let Some(operations) = args.operations {
         shared.pace.limit_to(operations);
     }

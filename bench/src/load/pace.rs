@@ -55,10 +55,10 @@ impl Pace {
         }
     }
 
-    /// An open loop that starts now.
-    pub(super) fn open(per_second: f64, limit: Option<u64>) -> Self {
-        let schedule = Schedule { start: Instant::now(), per_second, due: Semaphore::new(0) };
-        Self { schedule: Some(schedule), ..Self::closed(limit) }
+    /// An open loop without end, whose first operation is due at `start`.
+    pub(super) fn open(start: Instant, per_second: f64) -> Self {
+        let schedule = Schedule { start, per_second, due: Semaphore::new(0) };
+        Self { schedule: Some(schedule), ..Self::closed(None) }
     }
 
     /// The next ticket, when there is one to be had; `None` when there will be no more.
@@ -175,8 +175,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_open_loop_keeps_its_schedule_and_knows_what_it_missed() {
-        let pace = Pace::open(2_000.0, None);
-        let start = pace.schedule.as_ref().unwrap().start;
+        let start = Instant::now();
+        let pace = Pace::open(start, 2_000.0);
         let take = async {
             for number in 0..20 {
                 let ticket = pace.ticket().await.unwrap();
