@@ -1,1 +1,31 @@
-//! See Cargo.toml.
+//! drey's production runtime: executors on io_uring, the log on disk, peer links, stores, and the embeddable [`Node`].
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod config;
+pub mod cpus;
+mod effects;
+pub mod hyper_io;
+mod identity;
+pub mod listener;
+pub mod lock;
+pub mod log_files;
+mod mail;
+pub mod mailbox;
+mod node;
+pub mod notify;
+mod peer_link;
+pub mod probe;
+pub mod resolve;
+pub mod runtime;
+mod shard_handle;
+mod shard_loop;
+mod shared;
+mod status;
+mod storage_thread;
+pub mod store;
+
+pub use config::{Config, ConnectionHandler, Engine, FoundingMember};
+pub use identity::{IdentityError, Member};
+pub use node::{Handle, Node, StartError};
+pub use shard_handle::ShardHandle;
+pub use status::NodeStatus;

@@ -1,2 +1,15 @@
-//! See Cargo.toml.
-fn main() {}
+//! The `drey` binary.
+
+use clap::Parser;
+use drey_server::cli::{self, Cli, Command};
+use drey_server::{demo, start};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        Command::Client(command) => cli::run(&cli.common, command).into(),
+        Command::Start(args) => start::run(&args).into(),
+        Command::Demo(args) => demo::run(&args).into(),
+    }
+}

@@ -1,2 +1,126 @@
-//! See Cargo.toml.
-fn main() {}
+//! The simulator's command line: run a seed, look for seeds that fail, read what happened in one.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+use drey_sim::report::{self, Totals};
+use drey_sim::run::{Report, run, run_twice};
+use drey_sim::trace::Text;
+
+/// Whole clusters with their faults, from one seed.
+#[derive(Parser)]
+#[command(name = "drey-sim", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one seed twice, and say what came of it.
+    Run {
+        /// The seed.
+        #[arg(long)]
+        seed: u64,
+    },
+    /// Run many seeds, each twice, and stop at the first that fails.
+    Explore {
+        /// How many.
+        #[arg(long)]
+        seeds: u64,
+        /// The first.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Threads; as many as there are cores if not given.
+        #[arg(long)]
+        threads: Option<usize>,
+        /// Run each seed once only: twice as fast, and blind to what differs between two runs.
+        #[arg(long)]
+        once: bool,
+        /// Go on behind a seed that fails.
+        #[arg(long)]
+        keep_going: bool,
+    },
+    /// Run one seed and print all that happens.
+    Trace {
+        /// The seed.
+        #[arg(long)]
+        seed: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let failed = match Arguments::parse().command {
+        Command::Run { seed } => {
+            let report = run_twice(seed);
+            println!("{}", report::line(&report));
+            print_failure(&report)
+        }
+        Command::Trace { seed } => {
+            let report = run(seed, Text::Print);
+            println!("{}", report::line(&report));
+            print_failure(&report)
+        }
+        Command::Explore { seeds, from, threads, once, keep_going } => {
+            let threads =
+                threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()));
+            explore(from..from + seeds, threads.max(1), once, keep_going)
+        }
+    };
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn print_failure(report: &Report) -> bool {
+    let failure = report::failure(report);
+    if let Some(failure) = &failure {
+        println!("{failure}");
+    }
+    failure.is_some()
+}
+
+/// Prints a line every so many seeds.
+const PROGRESS_EVERY: u64 = 20;
+
+fn explore(seeds: std::ops::Range<u64>, threads: usize, once: bool, keep_going: bool) -> bool {
+    let (next, stop, started) = (AtomicU64::new(seeds.start), AtomicBool::new(false), Instant::now());
+    let (sender, reports) = mpsc::channel();
+    let mut totals = Totals::default();
+    let mut failed = false;
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (next, stop, sender, end) = (&next, &stop, sender.clone(), seeds.end);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        break;
+                    }
+                    let report = if once { run(seed, Text::None) } else { run_twice(seed) };
+                    if sender.send(report).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for report in reports {
+            totals.add(&report);
+            if report.verdict.is_err() {
+                failed = true;
+                println!("{}", report::line(&report));
+                print_failure(&report);
+                if !keep_going {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+            if totals.seeds.is_multiple_of(PROGRESS_EVERY) {
+                println!("{}", totals.progress(started.elapsed(), if once { 1 } else { 2 }));
+            }
+        }
+    });
+    println!("{}\n{totals}", totals.progress(started.elapsed(), if once { 1 } else { 2 }));
+    failed
+}

@@ -1,1 +1,56 @@
-//! See Cargo.toml.
+//! The client of drey: give it the addresses of a few nodes, and it finds the rest.
+//!
+//! It learns which node leads the group of a bucket and goes straight there; when that node is gone it asks any other,
+//! since every node answers every call. It repeats what is safe to repeat and nothing else: reads always, a write only
+//! when the error says that nothing was proposed or when nothing was sent. A write whose outcome is not known is an
+//! error for the caller to see ([`Code::outcome_is_unknown`]).
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), drey_client::Error> {
+//! let client = drey_client::Client::connect(["127.0.0.1:9001", "127.0.0.1:9002"])?;
+//! let users = client.bucket("users");
+//! let version = users.put("alice", "blue").await?;
+//! let entry = users.get("alice").await?.expect("it was written just now");
+//! assert_eq!((entry.value.as_ref(), entry.version), (b"blue".as_ref(), version));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Every decision is made in [`logic`], which knows no socket and no clock: the simulator drives the same code. The
+//! feature `transport` (on by default) adds what carries the decisions out, on tokio and tonic.
+
+mod error;
+pub mod logic;
+
+#[cfg(feature = "transport")]
+mod bucket;
+#[cfg(feature = "transport")]
+mod client;
+#[cfg(feature = "transport")]
+mod requests;
+#[cfg(feature = "transport")]
+mod scan;
+#[cfg(feature = "transport")]
+mod transport;
+
+/// The messages of `drey.proto`, as they are on the wire, and tonic's stubs.
+#[cfg(feature = "transport")]
+pub mod proto {
+    #![allow(missing_docs, clippy::all, clippy::pedantic, clippy::unwrap_used, clippy::large_futures)]
+    tonic::include_proto!("drey.v1");
+}
+
+pub use error::{Code, ERROR_METADATA_KEY, Error};
+
+#[cfg(feature = "transport")]
+pub use bucket::Bucket;
+#[cfg(feature = "transport")]
+pub use client::{Builder, Client};
+#[cfg(feature = "transport")]
+pub use requests::{Batch, Scan};
+#[cfg(feature = "transport")]
+pub use scan::ScanStream;
+
+/// How fresh a read must be.
+#[cfg(feature = "transport")]
+pub use proto::ReadMode;

@@ -1,0 +1,89 @@
+//! What a shard is told about its node and cluster.
+
+use crate::types::{ClusterId, NodeId, ShardId};
+
+/// The settings of one shard. All shards of a node have the same but for `shard`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node.
+    pub node: NodeId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// This shard.
+    pub shard: ShardId,
+    /// How many the node has.
+    pub shards: u32,
+    /// How many groups hold buckets: ids 1..=groups. Group 0 is the system group.
+    pub groups: u32,
+    /// The members that the cluster was bootstrapped with; the configuration of a group without a state.
+    pub founders: Vec<NodeId>,
+    /// Times.
+    pub timing: Timing,
+    /// The log.
+    pub log: LogLimits,
+}
+
+impl Config {
+    /// What the log is told.
+    pub fn log_config(&self) -> crate::log::LogConfig {
+        crate::log::LogConfig {
+            cluster: self.cluster,
+            node: self.node,
+            shards: self.shards,
+            segment_bytes: self.log.segment_bytes,
+        }
+    }
+}
+
+/// Times, in milliseconds or in ticks.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Raft's unit.
+    pub tick_ms: u64,
+    /// Between heartbeats.
+    pub heartbeat_ticks: usize,
+    /// A follower that hears nothing for one to two times as long campaigns.
+    pub election_ticks: usize,
+    /// How long a request waits for a leader before it is answered `no_leader`.
+    pub leader_wait_ms: u64,
+    /// A read index that was not answered for so long is asked for again.
+    pub read_retry_ms: u64,
+    /// A snapshot's chunk that was not answered for so long ends the transfer.
+    pub snapshot_ack_ms: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            tick_ms: 100,
+            heartbeat_ticks: 1,
+            election_ticks: 10,
+            leader_wait_ms: 4_000,
+            read_retry_ms: 300,
+            snapshot_ack_ms: 10_000,
+        }
+    }
+}
+
+impl Timing {
+    /// The shortest election timeout.
+    pub fn election_ms(&self) -> u64 {
+        self.tick_ms * self.election_ticks as u64
+    }
+}
+
+/// The log of a shard.
+#[derive(Clone, Copy, Debug)]
+pub struct LogLimits {
+    /// The size of a segment file.
+    pub segment_bytes: u64,
+    /// Live segments beyond which the oldest is cleared: the store is synced and the log truncated. One more is always
+    /// prepared, and a few may be waiting to be cleared under load.
+    pub segments_kept: usize,
+}
+
+impl Default for LogLimits {
+    fn default() -> LogLimits {
+        LogLimits { segment_bytes: 16 << 20, segments_kept: 3 }
+    }
+}

@@ -1,0 +1,48 @@
+//! Every bound that a user can meet, by name.
+
+/// The longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 4096;
+/// A bound of a range may be one byte longer than a key, so that `[min, max]` is `[min, max + "\0")`.
+pub const KEY_BOUND_BYTES_MAX: usize = KEY_BYTES_MAX + 1;
+/// The longest bucket name, in bytes.
+pub const BUCKET_NAME_BYTES_MAX: usize = 128;
+/// The most buckets of one group.
+pub const BUCKETS_PER_GROUP_MAX: usize = 4096;
+/// The largest value, in bytes.
+pub const VALUE_BYTES_MAX: usize = 1 << 20;
+/// The most operations of one batch.
+pub const BATCH_OPS_MAX: usize = 4096;
+/// The most keys and values of one batch, in bytes; also the largest encoded command.
+pub const BATCH_BYTES_MAX: usize = 2 << 20;
+/// The most keys of one `GetMany`.
+pub const GET_MANY_KEYS_MAX: usize = 4096;
+/// The most bytes of entries in the answer to one batch or `GetMany`: it fits a gRPC message of the usual size.
+pub const REPLY_BYTES_MAX: usize = 3 << 20;
+/// The most bytes of keys and values in one page of a scan (one entry may exceed it).
+pub const SCAN_PAGE_BYTES_MAX: usize = 256 << 10;
+/// The most entries in one page of a scan.
+pub const SCAN_PAGE_ENTRIES_MAX: usize = 1024;
+/// The most bytes that one page of a scan reads: what bounds a page whose values are left out.
+pub const SCAN_PAGE_READ_BYTES_MAX: usize = 4 << 20;
+/// The most keys that describing a bucket counts: beyond, `keys_estimate` is a floor.
+pub const KEYS_COUNTED_MAX: usize = 10_000;
+/// The most bytes that describing a bucket reads: beyond, the estimates are floors.
+pub const BYTES_COUNTED_MAX: usize = 16 << 20;
+/// The longest text of an error that travels between nodes, in bytes; a longer one is cut.
+pub const ERROR_TEXT_BYTES_MAX: usize = 8192;
+/// The most open views (scans in progress) of one shard.
+pub const VIEWS_MAX: usize = 64;
+/// A view that was not read for so long is closed.
+pub const VIEW_IDLE_MS_MAX: u64 = 30_000;
+/// The most unanswered requests of one shard.
+pub const REQUESTS_PENDING_MAX: usize = 16_384;
+/// The most bytes of commands in one Raft entry: a turn with more makes several.
+pub const ENTRY_BYTES_MAX: usize = BATCH_BYTES_MAX + (64 << 10);
+/// Committed but unapplied bytes of a group beyond which its leader refuses proposals.
+pub const UNAPPLIED_BYTES_MAX: usize = 32 << 20;
+/// The most members of a cluster.
+pub const MEMBERS_MAX: usize = 64;
+/// The most groups of a cluster, without the system group.
+pub const GROUPS_MAX: u32 = 1024;
+/// The largest frame between peers, in bytes.
+pub const FRAME_BYTES_MAX: usize = 16 << 20;

@@ -1,0 +1,322 @@
+//! Applying committed entries: a pure function from what the store holds to one write set and the replies.
+//!
+//! The write set under construction is also the overlay through which a command sees those before it in the same batch. A blind
+//! put (no condition, no previous value asked for) reads nothing. Every write that changes something takes the next version; a
+//! refused condition, a delete that finds nothing and a batch that changes nothing take none.
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::limits::{BUCKETS_PER_GROUP_MAX, REPLY_BYTES_MAX};
+use crate::machine::entry::EntryCommands;
+use crate::machine::keys::DataPrefix;
+use crate::machine::record::damaged;
+use crate::machine::{Bucket, DecodeError, Machine, ValueRecord};
+use crate::name::{BucketName, Key};
+use crate::request::{BatchOp, BucketInfo, Command, Condition, Entry, OpResult, Reply, Write};
+use crate::storage::Committed;
+use crate::store::{Read, StoreError, WriteSet};
+use crate::types::{LogIndex, Version};
+
+/// For each entry that wanted replies: one for each of its commands.
+pub type Replies = Vec<(LogIndex, Vec<Result<Reply, Error>>)>;
+
+/// What a command comes to: the outer error ends the shard, the inner one is an answer.
+type Answer = Result<Result<Reply, Error>, StoreError>;
+
+impl Machine {
+    /// Applies entries in order and says what to write: the data and where the group stands, in one batch. Entries that were
+    /// applied already are skipped without a reply, as a log that is replayed has them; a gap is a broken invariant.
+    ///
+    /// After an error of the store the machine is not what the store holds: the shard must stop.
+    pub fn apply(
+        &mut self,
+        reader: &dyn Read,
+        entries: &[Committed],
+        configuration: Option<Bytes>,
+    ) -> Result<(WriteSet, Replies), StoreError> {
+        let mut replies = Replies::new();
+        let mut batch = Batch { reader, writes: WriteSet::default(), machine: self };
+        for entry in entries {
+            let applied = batch.machine.meta.applied;
+            if entry.index <= applied {
+                continue;
+            }
+            assert_eq!(entry.index.0, applied.0 + 1, "an entry is missing in group {}", batch.machine.group);
+            let answers = batch.entry(entry)?;
+            batch.machine.meta.applied = entry.index;
+            batch.machine.meta.term = entry.term;
+            if entry.wants_replies {
+                replies.push((entry.index, answers));
+            }
+        }
+        let mut writes = batch.writes;
+        if let Some(configuration) = configuration {
+            self.meta.configuration = configuration;
+        }
+        self.put_meta(&mut writes);
+        Ok((writes, replies))
+    }
+
+    /// A bucket by name, or the error that there is none.
+    pub(super) fn bucket(&self, name: &BucketName) -> Result<&Bucket, Error> {
+        self.buckets.get(name).ok_or_else(|| Error::BucketNotFound(name.to_string()))
+    }
+}
+
+struct Batch<'a> {
+    machine: &'a mut Machine,
+    reader: &'a dyn Read,
+    writes: WriteSet,
+}
+
+impl Batch<'_> {
+    fn entry(&mut self, entry: &Committed) -> Result<Vec<Result<Reply, Error>>, StoreError> {
+        let commands = match EntryCommands::new(entry.commands.clone()) {
+            Ok(commands) => commands,
+            Err(error) => return Ok(vec![Err(unreadable(error))]),
+        };
+        let meta = &mut self.machine.meta;
+        meta.epoch = meta.epoch.max(commands.epoch);
+        meta.clock_ms = meta.clock_ms.max(commands.clock_ms);
+        let mut answers = Vec::with_capacity(commands.size_hint().0);
+        for command in commands {
+            answers.push(match command {
+                Ok(command) => self.command(&command)?,
+                Err(error) => Err(unreadable(error)),
+            });
+        }
+        Ok(answers)
+    }
+
+    fn command(&mut self, command: &Command) -> Answer {
+        if let Err(error) = command.validate() {
+            return Ok(Err(error));
+        }
+        let name = &command.bucket;
+        match &command.write {
+            Write::CreateBucket { default_ttl_ms, max_bytes, if_not_exists, created_ms } => {
+                let bucket = Bucket {
+                    created_version: self.next_version(),
+                    created_ms: *created_ms,
+                    default_ttl_ms: *default_ttl_ms,
+                    max_bytes: *max_bytes,
+                };
+                Ok(self.create_bucket(name, bucket, *if_not_exists))
+            }
+            Write::DropBucket { created_version } => Ok(self.drop_bucket(name, *created_version)),
+            Write::Put { key, value, ttl_ms: _, condition, return_previous } => {
+                self.put(name, key, value, condition.as_ref(), *return_previous)
+            }
+            Write::Delete { key, condition, return_previous } => {
+                self.delete(name, key, condition.as_ref(), *return_previous)
+            }
+            Write::Batch { ops } => self.batch(name, ops),
+        }
+    }
+
+    fn create_bucket(&mut self, name: &BucketName, bucket: Bucket, if_not_exists: bool) -> Result<Reply, Error> {
+        let group = self.machine.group;
+        if let Some(existing) = self.machine.buckets.get(name) {
+            if !if_not_exists {
+                return Err(Error::BucketExists(name.to_string()));
+            }
+            return Ok(Reply::Created { bucket: existing.describe(name, group), created: false });
+        }
+        if !self.machine.owns(name) {
+            return Err(Error::invalid(format!("bucket {:?} does not belong to group {group}", name.as_str())));
+        }
+        if self.machine.buckets.len() >= BUCKETS_PER_GROUP_MAX {
+            return Err(Error::QuotaExceeded(format!("group {group} has {BUCKETS_PER_GROUP_MAX} buckets, the most")));
+        }
+        self.machine.meta.version = bucket.created_version;
+        self.writes.changes.insert(self.machine.generation().bucket(name), Some(bucket.encode()));
+        self.machine.buckets.insert(name.clone(), bucket);
+        Ok(Reply::Created { bucket: bucket.describe(name, group), created: true })
+    }
+
+    fn drop_bucket(&mut self, name: &BucketName, only: Option<Version>) -> Result<Reply, Error> {
+        if *name == BucketName::DEFAULT {
+            return Err(Error::invalid("the bucket \"default\" cannot be dropped"));
+        }
+        let Some(bucket) = self.machine.buckets.get(name) else {
+            return Ok(Reply::Dropped { existed: false });
+        };
+        let created = bucket.created_version;
+        if only.is_some_and(|only| only != created) {
+            return Ok(Reply::Dropped { existed: false });
+        }
+        let generation = self.machine.generation();
+        self.writes.changes.insert(generation.bucket(name), None);
+        self.writes.changes.insert(generation.dropped(created), Some(Bytes::new()));
+        self.machine.meta.version = self.next_version();
+        self.machine.buckets.remove(name);
+        self.machine.dropped.insert(created);
+        Ok(Reply::Dropped { existed: true })
+    }
+
+    fn put(
+        &mut self,
+        name: &BucketName,
+        key: &Key,
+        value: &Bytes,
+        condition: Option<&Condition>,
+        return_previous: bool,
+    ) -> Answer {
+        let data = match self.data(name) {
+            Ok(data) => data,
+            Err(error) => return Ok(Err(error)),
+        };
+        let store_key = data.key(key.as_bytes());
+        let mut existing = None;
+        if condition.is_some() || return_previous {
+            existing = self.find(&store_key)?;
+        }
+        let applied = condition.is_none_or(|condition| condition.holds(existing.as_ref()));
+        let version = if applied {
+            self.machine.meta.version = self.next_version();
+            let version = self.machine.meta.version;
+            self.writes.changes.insert(store_key, Some(ValueRecord::encode_plain(version, value)));
+            version
+        } else {
+            existing.as_ref().map(|record| record.version).unwrap_or_default()
+        };
+        let previous = existing.filter(|_| return_previous).map(|record| record.entry(key.as_bytes()));
+        Ok(Ok(Reply::Put { applied, version, previous }))
+    }
+
+    fn delete(&mut self, name: &BucketName, key: &Key, condition: Option<&Condition>, return_previous: bool) -> Answer {
+        let data = match self.data(name) {
+            Ok(data) => data,
+            Err(error) => return Ok(Err(error)),
+        };
+        let store_key = data.key(key.as_bytes());
+        let existing = self.find(&store_key)?;
+        let existed = existing.is_some();
+        let applied = condition.is_none_or(|condition| condition.holds(existing.as_ref()));
+        if applied && existed {
+            self.machine.meta.version = self.next_version();
+            self.writes.changes.insert(store_key, None);
+        }
+        let version = self.machine.meta.version;
+        let previous = existing.filter(|_| return_previous).map(|record| record.entry(key.as_bytes()));
+        Ok(Ok(Reply::Delete { applied, existed, version, previous }))
+    }
+
+    /// All or nothing: what can be refused on the way (an answer that grows too large) is undone.
+    fn batch(&mut self, name: &BucketName, ops: &[BatchOp]) -> Answer {
+        let data = match self.data(name) {
+            Ok(data) => data,
+            Err(error) => return Ok(Err(error)),
+        };
+        let version = self.next_version();
+        let mut undo = Vec::new();
+        let may_be_refused = ops.iter().any(|op| matches!(op, BatchOp::Get { .. }));
+        let mut results = Vec::with_capacity(ops.len());
+        let mut reply_bytes = 0;
+        let mut changed = false;
+        for op in ops {
+            let (store_key, change) = match op {
+                BatchOp::Put { key, value, ttl_ms: _ } => {
+                    (data.key(key.as_bytes()), Some(ValueRecord::encode_plain(version, value)))
+                }
+                BatchOp::Delete { key } => {
+                    let store_key = data.key(key.as_bytes());
+                    if self.find(&store_key)?.is_none() {
+                        results.push(OpResult::default());
+                        continue;
+                    }
+                    (store_key, None)
+                }
+                BatchOp::Get { key } => {
+                    let entry = self.find(&data.key(key.as_bytes()))?.map(|record| record.entry(key.as_bytes()));
+                    reply_bytes += entry.as_ref().map_or(0, |entry| entry.key.len() + entry.value.len());
+                    results.push(OpResult { affected: 0, entry });
+                    if reply_bytes > REPLY_BYTES_MAX {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            changed = true;
+            results.push(OpResult { affected: 1, entry: None });
+            if may_be_refused {
+                let before = self.writes.changes.insert(store_key.clone(), change);
+                undo.push((store_key, before));
+            } else {
+                self.writes.changes.insert(store_key, change);
+            }
+        }
+        if reply_bytes > REPLY_BYTES_MAX {
+            self.undo(undo);
+            return Ok(Err(Error::invalid(format!("the batch reads more than {REPLY_BYTES_MAX} bytes: split it"))));
+        }
+        if changed {
+            self.machine.meta.version = version;
+        }
+        Ok(Ok(Reply::Batch { version: self.machine.meta.version, results }))
+    }
+
+    fn undo(&mut self, changes: Vec<(Bytes, Option<Option<Bytes>>)>) {
+        for (key, before) in changes.into_iter().rev() {
+            match before {
+                Some(change) => self.writes.changes.insert(key, change),
+                None => self.writes.changes.remove(&key),
+            };
+        }
+    }
+
+    fn next_version(&self) -> Version {
+        Version(self.machine.meta.version.0 + 1)
+    }
+
+    fn data(&self, name: &BucketName) -> Result<DataPrefix, Error> {
+        let bucket = self.machine.bucket(name)?;
+        Ok(self.machine.generation().data(bucket.created_version))
+    }
+
+    /// What is under a key now, the writes of this batch included.
+    fn find(&self, store_key: &Bytes) -> Result<Option<ValueRecord>, StoreError> {
+        let found = match self.writes.changes.get(store_key) {
+            Some(change) => change.clone(),
+            None => self.reader.get(store_key)?,
+        };
+        found.map(|bytes| ValueRecord::decode(bytes).map_err(|error| damaged(store_key, error))).transpose()
+    }
+}
+
+impl Condition {
+    fn holds(&self, existing: Option<&ValueRecord>) -> bool {
+        match self {
+            Condition::VersionIs(version) => existing.map(|record| record.version).unwrap_or_default() == *version,
+            Condition::ValueIs(value) => existing.is_some_and(|record| record.value == *value),
+            Condition::Exists(exists) => existing.is_some() == *exists,
+        }
+    }
+}
+
+impl ValueRecord {
+    pub(super) fn entry(self, key: &Bytes) -> Entry {
+        Entry { key: key.clone(), value: self.value, version: self.version, ttl_ms: None }
+    }
+}
+
+impl Bucket {
+    /// The bucket as a user sees it, with nothing counted.
+    pub(super) fn describe(&self, name: &BucketName, group: crate::types::GroupId) -> BucketInfo {
+        BucketInfo {
+            name: name.clone(),
+            group,
+            keys_estimate: 0,
+            bytes_estimate: 0,
+            default_ttl_ms: self.default_ttl_ms,
+            max_bytes: self.max_bytes,
+            created_ms: self.created_ms,
+            created_version: self.created_version,
+        }
+    }
+}
+
+fn unreadable(error: DecodeError) -> Error {
+    Error::invalid(format!("the command cannot be read: {error}"))
+}

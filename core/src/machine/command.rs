@@ -1,0 +1,367 @@
+//! The bytes of a command, as they travel in the log and between nodes.
+//!
+//! ```text
+//! format u8 = 1 | kind u8 | flags u8 | name length u8 | name | [session u64 | sequence u64 | first unacked u64] | by kind:
+//! create   [default ttl u64] | [max bytes u64] | created ms u64
+//! drop     [created version u64]
+//! put      key length u16 | key | value length u32 | value | [ttl u64] | [condition]
+//! delete   key length u16 | key | [condition]
+//! batch    count u16 | count x (op u8 | key length u16 | key | for a put: value length u32 | value | [ttl u64])
+//! condition: test u8 | 0: version u64 / 1: value length u32 | value / 2 and 3: nothing (absent, present)
+//! ```
+//! Numbers are little-endian. What is in brackets is there when its flag is set; a flag that is not known is refused, so that an
+//! old node never applies half of a new command.
+
+use bytes::{BufMut, Bytes};
+
+use crate::error::Error;
+use crate::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX, BUCKET_NAME_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::machine::DecodeError;
+use crate::machine::cursor::{Cursor, known_flags};
+use crate::name::{BucketName, Key};
+use crate::request::{BatchOp, Command, Condition, Write, WriteId};
+use crate::types::Version;
+
+const FORMAT: u8 = 1;
+
+const CREATE: u8 = 0;
+const DROP: u8 = 1;
+const PUT: u8 = 2;
+const DELETE: u8 = 3;
+const BATCH: u8 = 4;
+
+const HAS_ID: u8 = 1;
+const HAS_TTL: u8 = 1 << 1;
+const HAS_MAX_BYTES: u8 = 1 << 2;
+const HAS_CONDITION: u8 = 1 << 3;
+const RETURN_PREVIOUS: u8 = 1 << 4;
+const IF_NOT_EXISTS: u8 = 1 << 5;
+const HAS_CREATED_VERSION: u8 = 1 << 6;
+
+const OP_PUT: u8 = 0;
+const OP_DELETE: u8 = 1;
+const OP_GET: u8 = 2;
+/// A put with a time to live.
+const OP_PUT_TTL: u8 = 3;
+
+const TEST_VERSION: u8 = 0;
+const TEST_VALUE: u8 = 1;
+const TEST_ABSENT: u8 = 2;
+const TEST_PRESENT: u8 = 3;
+
+impl Command {
+    /// Appends the command's bytes. A command that [`Command::validate`] refuses must not be encoded.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let (kind, flags) = self.kind_and_flags();
+        out.put_slice(&[FORMAT, kind, flags, self.bucket.as_bytes().len() as u8]);
+        out.put_slice(self.bucket.as_bytes());
+        if let Some(id) = self.id {
+            out.put_u64_le(id.session);
+            out.put_u64_le(id.sequence);
+            out.put_u64_le(id.first_unacked);
+        }
+        match &self.write {
+            Write::CreateBucket { default_ttl_ms, max_bytes, if_not_exists: _, created_ms } => {
+                put_optional(*default_ttl_ms, out);
+                put_optional(*max_bytes, out);
+                out.put_u64_le(*created_ms);
+            }
+            Write::DropBucket { created_version } => put_optional(created_version.map(|version| version.0), out),
+            Write::Put { key, value, ttl_ms, condition, return_previous: _ } => {
+                put_key(key, out);
+                put_value(value, out);
+                put_optional(*ttl_ms, out);
+                put_condition(condition.as_ref(), out);
+            }
+            Write::Delete { key, condition, return_previous: _ } => {
+                put_key(key, out);
+                put_condition(condition.as_ref(), out);
+            }
+            Write::Batch { ops } => {
+                out.put_u16_le(u16::try_from(ops.len()).expect("validated: few enough operations"));
+                for op in ops {
+                    put_op(op, out);
+                }
+            }
+        }
+    }
+
+    /// How many bytes [`Command::encode`] appends.
+    pub fn encoded_len(&self) -> usize {
+        let optional = |present: bool| if present { 8 } else { 0 };
+        let condition_len = |condition: &Option<Condition>| match condition {
+            None => 0,
+            Some(Condition::VersionIs(_)) => 1 + 8,
+            Some(Condition::ValueIs(value)) => 1 + 4 + value.len(),
+            Some(Condition::Exists(_)) => 1,
+        };
+        let key_len = |key: &Key| 2 + key.as_bytes().len();
+        let write = match &self.write {
+            Write::CreateBucket { default_ttl_ms, max_bytes, .. } => {
+                optional(default_ttl_ms.is_some()) + optional(max_bytes.is_some()) + 8
+            }
+            Write::DropBucket { created_version } => optional(created_version.is_some()),
+            Write::Put { key, value, ttl_ms, condition, .. } => {
+                key_len(key) + 4 + value.len() + optional(ttl_ms.is_some()) + condition_len(condition)
+            }
+            Write::Delete { key, condition, .. } => key_len(key) + condition_len(condition),
+            Write::Batch { ops } => {
+                let op_len = |op: &BatchOp| match op {
+                    BatchOp::Put { key, value, ttl_ms } => {
+                        1 + key_len(key) + 4 + value.len() + optional(ttl_ms.is_some())
+                    }
+                    BatchOp::Delete { key } | BatchOp::Get { key } => 1 + key_len(key),
+                };
+                2 + ops.iter().map(op_len).sum::<usize>()
+            }
+        };
+        4 + self.bucket.as_bytes().len() + if self.id.is_some() { 24 } else { 0 } + write
+    }
+
+    /// Reads a command; the buffer must hold nothing else. Keys and values share the buffer.
+    pub fn decode(bytes: Bytes) -> Result<Command, DecodeError> {
+        let mut input = Cursor::new(bytes);
+        if input.u8()? != FORMAT {
+            return Err(DecodeError("unknown format of a command"));
+        }
+        let kind = input.u8()?;
+        let flags = known_flags(input.u8()?, flags_of(kind)?)?;
+        let bucket = take_bucket(&mut input)?;
+        let has = |flag: u8| flags & flag != 0;
+        let id = if has(HAS_ID) {
+            Some(WriteId { session: input.u64()?, sequence: input.u64()?, first_unacked: input.u64()? })
+        } else {
+            None
+        };
+        let write = match kind {
+            CREATE => Write::CreateBucket {
+                default_ttl_ms: input.optional_u64(has(HAS_TTL))?,
+                max_bytes: input.optional_u64(has(HAS_MAX_BYTES))?,
+                if_not_exists: has(IF_NOT_EXISTS),
+                created_ms: input.u64()?,
+            },
+            DROP => Write::DropBucket { created_version: input.optional_u64(has(HAS_CREATED_VERSION))?.map(Version) },
+            PUT => Write::Put {
+                key: take_key(&mut input)?,
+                value: take_value(&mut input)?,
+                ttl_ms: input.optional_u64(has(HAS_TTL))?,
+                condition: take_condition(&mut input, has(HAS_CONDITION))?,
+                return_previous: has(RETURN_PREVIOUS),
+            },
+            DELETE => Write::Delete {
+                key: take_key(&mut input)?,
+                condition: take_condition(&mut input, has(HAS_CONDITION))?,
+                return_previous: has(RETURN_PREVIOUS),
+            },
+            BATCH => Write::Batch { ops: take_ops(&mut input)? },
+            _ => return Err(DecodeError("unknown kind of command")),
+        };
+        input.finish()?;
+        Ok(Command { bucket, id, write })
+    }
+
+    /// Refuses what the types allow and drey does not: values and batches over the limits, and what is not supported yet.
+    pub fn validate(&self) -> Result<(), Error> {
+        if self.id.is_some() {
+            return Err(Error::invalid("sessions are not supported yet"));
+        }
+        match &self.write {
+            Write::CreateBucket { default_ttl_ms, .. } => no_ttl(*default_ttl_ms),
+            Write::DropBucket { .. } => Ok(()),
+            Write::Put { value, ttl_ms, condition, .. } => {
+                no_ttl(*ttl_ms)?;
+                value_fits(value)?;
+                condition_fits(condition.as_ref())
+            }
+            Write::Delete { condition, .. } => condition_fits(condition.as_ref()),
+            Write::Batch { ops } => batch_fits(ops),
+        }
+    }
+
+    fn kind_and_flags(&self) -> (u8, u8) {
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let (kind, flags) = match &self.write {
+            Write::CreateBucket { default_ttl_ms, max_bytes, if_not_exists, .. } => (
+                CREATE,
+                flag(default_ttl_ms.is_some(), HAS_TTL)
+                    | flag(max_bytes.is_some(), HAS_MAX_BYTES)
+                    | flag(*if_not_exists, IF_NOT_EXISTS),
+            ),
+            Write::DropBucket { created_version } => (DROP, flag(created_version.is_some(), HAS_CREATED_VERSION)),
+            Write::Put { ttl_ms, condition, return_previous, .. } => (
+                PUT,
+                flag(ttl_ms.is_some(), HAS_TTL)
+                    | flag(condition.is_some(), HAS_CONDITION)
+                    | flag(*return_previous, RETURN_PREVIOUS),
+            ),
+            Write::Delete { condition, return_previous, .. } => {
+                (DELETE, flag(condition.is_some(), HAS_CONDITION) | flag(*return_previous, RETURN_PREVIOUS))
+            }
+            Write::Batch { .. } => (BATCH, 0),
+        };
+        (kind, flags | flag(self.id.is_some(), HAS_ID))
+    }
+}
+
+/// The flags that a kind may have.
+fn flags_of(kind: u8) -> Result<u8, DecodeError> {
+    match kind {
+        CREATE => Ok(HAS_ID | HAS_TTL | HAS_MAX_BYTES | IF_NOT_EXISTS),
+        DROP => Ok(HAS_ID | HAS_CREATED_VERSION),
+        PUT => Ok(HAS_ID | HAS_TTL | HAS_CONDITION | RETURN_PREVIOUS),
+        DELETE => Ok(HAS_ID | HAS_CONDITION | RETURN_PREVIOUS),
+        BATCH => Ok(HAS_ID),
+        _ => Err(DecodeError("unknown kind of command")),
+    }
+}
+
+fn put_optional(number: Option<u64>, out: &mut Vec<u8>) {
+    if let Some(number) = number {
+        out.put_u64_le(number);
+    }
+}
+
+pub(crate) fn put_key(key: &Key, out: &mut Vec<u8>) {
+    out.put_u16_le(key.as_bytes().len() as u16);
+    out.put_slice(key.as_bytes());
+}
+
+pub(crate) fn put_value(value: &Bytes, out: &mut Vec<u8>) {
+    out.put_u32_le(u32::try_from(value.len()).expect("validated: the value is small enough"));
+    out.put_slice(value);
+}
+
+fn put_condition(condition: Option<&Condition>, out: &mut Vec<u8>) {
+    match condition {
+        None => {}
+        Some(Condition::VersionIs(version)) => {
+            out.put_u8(TEST_VERSION);
+            out.put_u64_le(version.0);
+        }
+        Some(Condition::ValueIs(value)) => {
+            out.put_u8(TEST_VALUE);
+            put_value(value, out);
+        }
+        Some(Condition::Exists(false)) => out.put_u8(TEST_ABSENT),
+        Some(Condition::Exists(true)) => out.put_u8(TEST_PRESENT),
+    }
+}
+
+fn put_op(op: &BatchOp, out: &mut Vec<u8>) {
+    match op {
+        BatchOp::Put { key, value, ttl_ms } => {
+            out.put_u8(if ttl_ms.is_some() { OP_PUT_TTL } else { OP_PUT });
+            put_key(key, out);
+            put_value(value, out);
+            put_optional(*ttl_ms, out);
+        }
+        BatchOp::Delete { key } => {
+            out.put_u8(OP_DELETE);
+            put_key(key, out);
+        }
+        BatchOp::Get { key } => {
+            out.put_u8(OP_GET);
+            put_key(key, out);
+        }
+    }
+}
+
+pub(crate) fn take_bucket(input: &mut Cursor) -> Result<BucketName, DecodeError> {
+    let len = usize::from(input.u8()?);
+    if len == 0 || len > BUCKET_NAME_BYTES_MAX {
+        return Err(DecodeError("a bucket name of a bad length"));
+    }
+    BucketName::new(input.take(len)?).map_err(|_| DecodeError("a bad bucket name"))
+}
+
+pub(crate) fn take_key(input: &mut Cursor) -> Result<Key, DecodeError> {
+    let len = usize::from(input.u16()?);
+    if len == 0 || len > KEY_BYTES_MAX {
+        return Err(DecodeError("a key of a bad length"));
+    }
+    Key::new(input.take(len)?).map_err(|_| DecodeError("a bad key"))
+}
+
+pub(crate) fn take_value(input: &mut Cursor) -> Result<Bytes, DecodeError> {
+    let len = input.u32()? as usize;
+    if len > VALUE_BYTES_MAX {
+        return Err(DecodeError("a value of a bad length"));
+    }
+    input.take(len)
+}
+
+fn take_condition(input: &mut Cursor, present: bool) -> Result<Option<Condition>, DecodeError> {
+    if !present {
+        return Ok(None);
+    }
+    Ok(Some(match input.u8()? {
+        TEST_VERSION => Condition::VersionIs(Version(input.u64()?)),
+        TEST_VALUE => Condition::ValueIs(take_value(input)?),
+        TEST_ABSENT => Condition::Exists(false),
+        TEST_PRESENT => Condition::Exists(true),
+        _ => return Err(DecodeError("unknown kind of condition")),
+    }))
+}
+
+fn take_ops(input: &mut Cursor) -> Result<Vec<BatchOp>, DecodeError> {
+    let count = usize::from(input.u16()?);
+    // An operation has 4 bytes at least: a count that cannot be true allocates nothing.
+    if count > BATCH_OPS_MAX || count * 4 > input.remaining() {
+        return Err(DecodeError("a batch of a bad length"));
+    }
+    let mut ops = Vec::with_capacity(count);
+    for _ in 0..count {
+        let op = input.u8()?;
+        let key = take_key(input)?;
+        ops.push(match op {
+            OP_PUT | OP_PUT_TTL => {
+                BatchOp::Put { key, value: take_value(input)?, ttl_ms: input.optional_u64(op == OP_PUT_TTL)? }
+            }
+            OP_DELETE => BatchOp::Delete { key },
+            OP_GET => BatchOp::Get { key },
+            _ => return Err(DecodeError("unknown kind of operation")),
+        });
+    }
+    Ok(ops)
+}
+
+fn no_ttl(ttl_ms: Option<u64>) -> Result<(), Error> {
+    match ttl_ms {
+        None => Ok(()),
+        Some(_) => Err(Error::invalid("time to live is not supported yet")),
+    }
+}
+
+fn value_fits(value: &Bytes) -> Result<(), Error> {
+    if value.len() > VALUE_BYTES_MAX {
+        return Err(Error::invalid(format!("the value has {} bytes, the most is {VALUE_BYTES_MAX}", value.len())));
+    }
+    Ok(())
+}
+
+fn condition_fits(condition: Option<&Condition>) -> Result<(), Error> {
+    if let Some(Condition::ValueIs(value)) = condition { value_fits(value) } else { Ok(()) }
+}
+
+fn batch_fits(ops: &[BatchOp]) -> Result<(), Error> {
+    if ops.len() > BATCH_OPS_MAX {
+        return Err(Error::invalid(format!("the batch has {} operations, the most is {BATCH_OPS_MAX}", ops.len())));
+    }
+    let mut bytes = 0;
+    for op in ops {
+        bytes += match op {
+            BatchOp::Put { key, value, ttl_ms } => {
+                no_ttl(*ttl_ms)?;
+                value_fits(value)?;
+                key.as_bytes().len() + value.len()
+            }
+            BatchOp::Delete { key } | BatchOp::Get { key } => key.as_bytes().len(),
+        };
+    }
+    if bytes > BATCH_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "the batch has {bytes} bytes of keys and values, the most is {BATCH_BYTES_MAX}"
+        )));
+    }
+    Ok(())
+}

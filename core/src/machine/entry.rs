@@ -1,0 +1,135 @@
+//! The payload of a log entry: all commands that a group got in one turn, behind a small header.
+//!
+//! ```text
+//! format u8 = 1 | epoch u64 | clock ms u64 | count u32 | count x (length u32 | command)
+//! ```
+//! The epoch and the clock are 0 until recovery after a lost quorum and times to live exist.
+
+use bytes::Bytes;
+
+use crate::limits::ENTRY_BYTES_MAX;
+use crate::machine::{Cursor, DecodeError};
+use crate::request::Command;
+
+const FORMAT: u8 = 1;
+const COUNT_AT: usize = 1 + 8 + 8;
+/// What an entry has before its first command.
+pub const ENTRY_HEADER_BYTES: usize = COUNT_AT + 4;
+/// What an entry has in front of each command.
+pub const COMMAND_HEADER_BYTES: usize = 4;
+
+/// Builds an entry's payload, command by command. The caller keeps [`EntryBuilder::len`] within [`ENTRY_BYTES_MAX`].
+#[derive(Debug)]
+pub struct EntryBuilder {
+    bytes: Vec<u8>,
+    count: u32,
+}
+
+impl Default for EntryBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl EntryBuilder {
+    /// An entry without commands, of epoch 0 and without a clock stamp.
+    pub fn new() -> EntryBuilder {
+        let mut bytes = vec![0; ENTRY_HEADER_BYTES];
+        bytes[0] = FORMAT;
+        EntryBuilder { bytes, count: 0 }
+    }
+
+    /// Whether the entry stays within [`ENTRY_BYTES_MAX`] with this command too. A validated command fits an empty entry.
+    pub fn fits(&self, command: &Command) -> bool {
+        self.len() + COMMAND_HEADER_BYTES + command.encoded_len() <= ENTRY_BYTES_MAX
+    }
+
+    /// Adds a command, which must be valid.
+    pub fn push(&mut self, command: &Command) {
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; COMMAND_HEADER_BYTES]);
+        command.encode(&mut self.bytes);
+        let len = (self.bytes.len() - at - COMMAND_HEADER_BYTES) as u32;
+        self.bytes[at..at + COMMAND_HEADER_BYTES].copy_from_slice(&len.to_le_bytes());
+        self.count += 1;
+    }
+
+    /// The payload's bytes so far, the header's included.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is no command yet.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The commands so far.
+    pub fn count(&self) -> usize {
+        self.count as usize
+    }
+
+    /// The payload.
+    pub fn finish(mut self) -> Vec<u8> {
+        self.bytes[COUNT_AT..ENTRY_HEADER_BYTES].copy_from_slice(&self.count.to_le_bytes());
+        self.bytes
+    }
+}
+
+/// An entry's payload as it is read: an iterator over its commands. It yields exactly as many items as the header says, so that
+/// each command has its answer; when one is damaged, those behind it still are what they are.
+pub struct EntryCommands {
+    /// The leader's epoch; 0 for now.
+    pub epoch: u64,
+    /// The leader's stamp of the group's clock; 0: none.
+    pub clock_ms: u64,
+    input: Cursor,
+    remaining: u32,
+}
+
+impl EntryCommands {
+    /// Reads the header. The empty payload, of a leader's first entry, has no commands.
+    pub fn new(payload: Bytes) -> Result<EntryCommands, DecodeError> {
+        let mut input = Cursor::new(payload);
+        if input.remaining() == 0 {
+            return Ok(EntryCommands { epoch: 0, clock_ms: 0, input, remaining: 0 });
+        }
+        if input.u8()? != FORMAT {
+            return Err(DecodeError("unknown format of an entry"));
+        }
+        let (epoch, clock_ms, remaining) = (input.u64()?, input.u64()?, input.u32()?);
+        if remaining as usize > input.remaining() / COMMAND_HEADER_BYTES {
+            return Err(DecodeError("an entry with a bad count of commands"));
+        }
+        if remaining == 0 && input.remaining() > 0 {
+            return Err(DecodeError("an entry with bytes behind its end"));
+        }
+        Ok(EntryCommands { epoch, clock_ms, input, remaining })
+    }
+
+    fn command(&mut self) -> Result<Command, DecodeError> {
+        let framed = self.input.u32().and_then(|len| self.input.take(len as usize));
+        if framed.is_err() {
+            // Nothing behind a bad length can be told apart: let all the rest be errors, not commands found by chance.
+            self.input = Cursor::new(Bytes::new());
+        }
+        Command::decode(framed?)
+    }
+}
+
+impl Iterator for EntryCommands {
+    type Item = Result<Command, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.remaining = self.remaining.checked_sub(1)?;
+        let command = self.command();
+        if self.remaining == 0 && self.input.remaining() > 0 {
+            return Some(Err(DecodeError("an entry with bytes behind its end")));
+        }
+        Some(command)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.remaining as usize, Some(self.remaining as usize))
+    }
+}

@@ -1,0 +1,228 @@
+//! The bytes of an answer to a write, as a leader sends it to the node that forwarded the write.
+//!
+//! ```text
+//! format u8 = 1 | kind u8 | by kind; an error: code u8 | text length u16 | text
+//! ```
+//! Numbers are little-endian; a truth is a byte 0 or 1; what may be absent has such a byte in front.
+
+use bytes::{BufMut, Bytes};
+
+use crate::error::Error;
+use crate::limits::{BATCH_OPS_MAX, ERROR_TEXT_BYTES_MAX};
+use crate::machine::DecodeError;
+use crate::machine::command::{take_bucket, take_value};
+use crate::machine::cursor::Cursor;
+use crate::name::Key;
+use crate::request::{BucketInfo, Entry, OpResult, Reply};
+use crate::types::{GroupId, Version};
+
+const FORMAT: u8 = 1;
+
+const PUT: u8 = 0;
+const DELETE: u8 = 1;
+const BATCH: u8 = 2;
+const CREATED: u8 = 3;
+const DROPPED: u8 = 4;
+const ERROR: u8 = 255;
+
+/// Appends the bytes of an answer. An error's text is cut at [`ERROR_TEXT_BYTES_MAX`].
+///
+/// # Panics
+/// On an answer that no write has: reads are answered where they are asked.
+pub fn encode(answer: &Result<Reply, Error>, out: &mut Vec<u8>) {
+    out.put_u8(FORMAT);
+    match answer {
+        Ok(Reply::Put { applied, version, previous }) => {
+            out.put_slice(&[PUT, u8::from(*applied)]);
+            out.put_u64_le(version.0);
+            put_entry(previous.as_ref(), out);
+        }
+        Ok(Reply::Delete { applied, existed, version, previous }) => {
+            out.put_slice(&[DELETE, u8::from(*applied), u8::from(*existed)]);
+            out.put_u64_le(version.0);
+            put_entry(previous.as_ref(), out);
+        }
+        Ok(Reply::Batch { version, results }) => {
+            out.put_u8(BATCH);
+            out.put_u64_le(version.0);
+            out.put_u16_le(u16::try_from(results.len()).expect("as many as the batch had operations"));
+            for result in results {
+                out.put_u64_le(result.affected);
+                put_entry(result.entry.as_ref(), out);
+            }
+        }
+        Ok(Reply::Created { bucket, created }) => {
+            out.put_slice(&[CREATED, u8::from(*created)]);
+            put_bucket(bucket, out);
+        }
+        Ok(Reply::Dropped { existed }) => out.put_slice(&[DROPPED, u8::from(*existed)]),
+        Ok(other) => panic!("not an answer to a write: {other:?}"),
+        Err(error) => {
+            out.put_u8(ERROR);
+            put_error(error, out);
+        }
+    }
+}
+
+/// Reads an answer; the buffer must hold nothing else.
+pub fn decode(bytes: Bytes) -> Result<Result<Reply, Error>, DecodeError> {
+    let mut input = Cursor::new(bytes);
+    if input.u8()? != FORMAT {
+        return Err(DecodeError("unknown format of an answer"));
+    }
+    let answer = match input.u8()? {
+        PUT => Ok(Reply::Put {
+            applied: take_bool(&mut input)?,
+            version: Version(input.u64()?),
+            previous: take_entry(&mut input)?,
+        }),
+        DELETE => Ok(Reply::Delete {
+            applied: take_bool(&mut input)?,
+            existed: take_bool(&mut input)?,
+            version: Version(input.u64()?),
+            previous: take_entry(&mut input)?,
+        }),
+        BATCH => Ok(Reply::Batch { version: Version(input.u64()?), results: take_results(&mut input)? }),
+        CREATED => {
+            let created = take_bool(&mut input)?;
+            Ok(Reply::Created { bucket: take_info(&mut input)?, created })
+        }
+        DROPPED => Ok(Reply::Dropped { existed: take_bool(&mut input)? }),
+        ERROR => Err(take_error(&mut input)?),
+        _ => return Err(DecodeError("unknown kind of answer")),
+    };
+    input.finish()?;
+    Ok(answer)
+}
+
+fn put_optional(number: Option<u64>, out: &mut Vec<u8>) {
+    out.put_u8(u8::from(number.is_some()));
+    if let Some(number) = number {
+        out.put_u64_le(number);
+    }
+}
+
+fn put_entry(entry: Option<&Entry>, out: &mut Vec<u8>) {
+    out.put_u8(u8::from(entry.is_some()));
+    if let Some(Entry { key, value, version, ttl_ms }) = entry {
+        out.put_u16_le(u16::try_from(key.len()).expect("keys are short"));
+        out.put_slice(key);
+        out.put_u32_le(u32::try_from(value.len()).expect("values are bounded"));
+        out.put_slice(value);
+        out.put_u64_le(version.0);
+        put_optional(*ttl_ms, out);
+    }
+}
+
+fn put_bucket(bucket: &BucketInfo, out: &mut Vec<u8>) {
+    out.put_u8(bucket.name.as_bytes().len() as u8);
+    out.put_slice(bucket.name.as_bytes());
+    out.put_u32_le(bucket.group.0);
+    out.put_u64_le(bucket.keys_estimate);
+    out.put_u64_le(bucket.bytes_estimate);
+    put_optional(bucket.default_ttl_ms, out);
+    put_optional(bucket.max_bytes, out);
+    out.put_u64_le(bucket.created_ms);
+    out.put_u64_le(bucket.created_version.0);
+}
+
+fn put_error(error: &Error, out: &mut Vec<u8>) {
+    let (code, text): (u8, &str) = match error {
+        Error::BucketNotFound(text) => (0, text),
+        Error::BucketExists(text) => (1, text),
+        Error::InvalidArgument(text) => (2, text),
+        Error::ConditionFailed => (3, ""),
+        Error::NoLeader => (4, ""),
+        Error::NotReady(text) => (5, text),
+        Error::OutcomeUnknown => (6, ""),
+        Error::SessionExpired => (7, ""),
+        Error::Overloaded(text) => (8, text),
+        Error::QuotaExceeded(text) => (9, text),
+        Error::DeadlineExceeded => (10, ""),
+        Error::Compacted(text) => (11, text),
+        Error::DataLoss(text) => (12, text),
+    };
+    let mut len = text.len().min(ERROR_TEXT_BYTES_MAX);
+    while !text.is_char_boundary(len) {
+        len -= 1;
+    }
+    let text = &text[..len];
+    out.put_u8(code);
+    out.put_u16_le(text.len() as u16);
+    out.put_slice(text.as_bytes());
+}
+
+fn take_bool(input: &mut Cursor) -> Result<bool, DecodeError> {
+    match input.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(DecodeError("neither true nor false")),
+    }
+}
+
+fn take_optional(input: &mut Cursor) -> Result<Option<u64>, DecodeError> {
+    let present = take_bool(input)?;
+    input.optional_u64(present)
+}
+
+fn take_entry(input: &mut Cursor) -> Result<Option<Entry>, DecodeError> {
+    if !take_bool(input)? {
+        return Ok(None);
+    }
+    let key_len = usize::from(input.u16()?);
+    let key = Key::new(input.take(key_len)?).map_err(|_| DecodeError("a key of a bad length"))?;
+    Ok(Some(Entry {
+        key: key.as_bytes().clone(),
+        value: take_value(input)?,
+        version: Version(input.u64()?),
+        ttl_ms: take_optional(input)?,
+    }))
+}
+
+fn take_results(input: &mut Cursor) -> Result<Vec<OpResult>, DecodeError> {
+    let count = usize::from(input.u16()?);
+    // A result has 9 bytes at least: a count that cannot be true allocates nothing.
+    if count > BATCH_OPS_MAX || count * 9 > input.remaining() {
+        return Err(DecodeError("a bad count of results"));
+    }
+    (0..count).map(|_| Ok(OpResult { affected: input.u64()?, entry: take_entry(input)? })).collect()
+}
+
+fn take_info(input: &mut Cursor) -> Result<BucketInfo, DecodeError> {
+    Ok(BucketInfo {
+        name: take_bucket(input)?,
+        group: GroupId(input.u32()?),
+        keys_estimate: input.u64()?,
+        bytes_estimate: input.u64()?,
+        default_ttl_ms: take_optional(input)?,
+        max_bytes: take_optional(input)?,
+        created_ms: input.u64()?,
+        created_version: Version(input.u64()?),
+    })
+}
+
+fn take_error(input: &mut Cursor) -> Result<Error, DecodeError> {
+    let code = input.u8()?;
+    let len = usize::from(input.u16()?);
+    if len > ERROR_TEXT_BYTES_MAX {
+        return Err(DecodeError("an error's text is too long"));
+    }
+    let text = String::from_utf8(input.take(len)?.into()).map_err(|_| DecodeError("an error's text is not UTF-8"))?;
+    let plain = |error: Error| if len == 0 { Ok(error) } else { Err(DecodeError("an error with a text too many")) };
+    match code {
+        0 => Ok(Error::BucketNotFound(text)),
+        1 => Ok(Error::BucketExists(text)),
+        2 => Ok(Error::InvalidArgument(text)),
+        3 => plain(Error::ConditionFailed),
+        4 => plain(Error::NoLeader),
+        5 => Ok(Error::NotReady(text)),
+        6 => plain(Error::OutcomeUnknown),
+        7 => plain(Error::SessionExpired),
+        8 => Ok(Error::Overloaded(text)),
+        9 => Ok(Error::QuotaExceeded(text)),
+        10 => plain(Error::DeadlineExceeded),
+        11 => Ok(Error::Compacted(text)),
+        12 => Ok(Error::DataLoss(text)),
+        _ => Err(DecodeError("unknown code of an error")),
+    }
+}

@@ -1,0 +1,197 @@
+//! A group's small state, in memory: how far it is applied, its buckets, what is to be purged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::machine::keys::{self, Generation, KIND_BUCKET, KIND_DROPPED};
+use crate::machine::purge::PurgePosition;
+use crate::machine::record::damaged;
+use crate::machine::{BucketRecord, DecodeError, Meta};
+use crate::name::{BucketName, KeyRange};
+use crate::placement::{SYSTEM_GROUP, group_of};
+use crate::store::{Read, StoreError, WriteSet};
+use crate::types::{GroupId, LogIndex, Term, Version};
+
+/// A bucket as the machine knows it.
+pub type Bucket = BucketRecord;
+
+/// The state machine of one replica. What it holds is also in the store, in the same batches as the data: see [`Machine::load`].
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub(super) group: GroupId,
+    pub(super) groups: u32,
+    pub(super) meta: Meta,
+    pub(super) buckets: BTreeMap<BucketName, Bucket>,
+    /// Dropped buckets whose keys are still there.
+    pub(super) dropped: BTreeSet<Version>,
+    pub(super) purge: PurgePosition,
+}
+
+impl Machine {
+    /// Finds where a group stands. Without a meta record it stands at its beginning: nothing applied, no bucket but `default`
+    /// if the group (of `groups`) is its group.
+    pub fn load(reader: &dyn Read, group: GroupId, groups: u32) -> Result<Machine, StoreError> {
+        let key = keys::meta(group);
+        let meta = match reader.get(&key)? {
+            None => Meta::default(),
+            Some(bytes) => Meta::decode(bytes).map_err(|error| damaged(&key, error))?,
+        };
+        let mut machine = Machine {
+            group,
+            groups,
+            meta,
+            buckets: BTreeMap::new(),
+            dropped: BTreeSet::new(),
+            purge: PurgePosition::default(),
+        };
+        machine.buckets = machine.first_buckets();
+        machine.load_buckets(reader)?;
+        machine.load_dropped(reader)?;
+        machine.find_leftovers(reader)?;
+        Ok(machine)
+    }
+
+    /// Starts a group that has applied nothing where founding left it: as if its log's first entries, up to this one, had set
+    /// up its members, with this configuration. One that has applied something stays as it is.
+    pub fn found(&mut self, (index, term): (LogIndex, Term), configuration: Bytes) {
+        if self.meta.applied == LogIndex(0) {
+            (self.meta.applied, self.meta.term, self.meta.configuration) = (index, term, configuration);
+        }
+    }
+
+    /// The buckets that exist without being kept: `default`, in its group.
+    pub(super) fn first_buckets(&self) -> BTreeMap<BucketName, Bucket> {
+        let mut buckets = BTreeMap::new();
+        if self.owns(&BucketName::DEFAULT) {
+            buckets.insert(BucketName::DEFAULT, Bucket::default());
+        }
+        buckets
+    }
+
+    fn load_buckets(&mut self, reader: &dyn Read) -> Result<(), StoreError> {
+        let records = collect(reader, self.generation().kind_range(KIND_BUCKET))?;
+        for (key, value) in records {
+            let name = &self.generation().suffix(&key)[1..];
+            let (name, bucket) = Bucket::decode_named(name, value).map_err(|error| damaged(&key, error))?;
+            self.buckets.insert(name, bucket);
+        }
+        Ok(())
+    }
+
+    fn load_dropped(&mut self, reader: &dyn Read) -> Result<(), StoreError> {
+        let generation = self.generation();
+        for (key, _) in collect(reader, generation.kind_range(KIND_DROPPED))? {
+            match keys::take_number(&generation.suffix(&key)[1..]) {
+                Some((created, [])) => self.dropped.insert(Version(created)),
+                _ => return Err(damaged(&key, DecodeError("a bad mark of a dropped bucket"))),
+            };
+        }
+        Ok(())
+    }
+
+    /// Whether a bucket of this name belongs to this group.
+    pub(crate) fn owns(&self, name: &BucketName) -> bool {
+        self.group != SYSTEM_GROUP && group_of(name, self.groups) == self.group
+    }
+
+    /// Whose state this is.
+    pub fn group(&self) -> GroupId {
+        self.group
+    }
+
+    /// The last applied entry.
+    pub fn applied(&self) -> LogIndex {
+        self.meta.applied
+    }
+
+    /// The last applied entry's term.
+    pub fn applied_term(&self) -> Term {
+        self.meta.term
+    }
+
+    /// The configuration as of the last applied entry; empty if there never was one.
+    pub fn configuration(&self) -> &Bytes {
+        &self.meta.configuration
+    }
+
+    /// The count of applied writes.
+    pub fn version(&self) -> Version {
+        self.meta.version
+    }
+
+    /// The buckets by name.
+    pub fn buckets(&self) -> &BTreeMap<BucketName, Bucket> {
+        &self.buckets
+    }
+
+    /// The generation of the state in the store.
+    pub(crate) fn generation(&self) -> Generation {
+        Generation::new(self.group, self.meta.generation)
+    }
+
+    /// The same as a number.
+    pub(crate) fn generation_number(&self) -> u32 {
+        self.meta.generation
+    }
+
+    pub(crate) fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// Replaces the state by another generation, which the store holds already. The old one is left for the purge.
+    pub(crate) fn replace(&mut self, meta: Meta, buckets: BTreeMap<BucketName, Bucket>) -> WriteSet {
+        self.meta = meta;
+        self.buckets = self.first_buckets();
+        self.buckets.extend(buckets);
+        self.dropped.clear();
+        self.purge = PurgePosition::at_start();
+        let mut writes = WriteSet::default();
+        self.put_meta(&mut writes);
+        writes
+    }
+
+    /// Forgets all: nothing is applied any more. For a replica whose snapshot installation was cut off.
+    /// `generation` must be free.
+    pub(crate) fn wipe(&mut self, generation: u32) -> WriteSet {
+        let meta = Meta { generation, ..Meta::default() };
+        self.replace(meta, BTreeMap::new())
+    }
+
+    pub(super) fn put_meta(&self, writes: &mut WriteSet) {
+        writes.changes.insert(keys::meta(self.group), Some(self.meta.encode()));
+    }
+
+    /// A hash of all that replicas with the same applied index must agree on, whatever engine and generation they have.
+    pub fn state_hash(&self, reader: &dyn Read) -> Result<u64, StoreError> {
+        let mut hash = Xxh3::new();
+        let mut add = |bytes: &[u8]| {
+            hash.update(&(bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        add(&Meta { generation: 0, ..self.meta.clone() }.encode());
+        for (name, bucket) in &self.buckets {
+            add(name.as_bytes());
+            add(&bucket.encode());
+            let (start, end) = self.generation().data(bucket.created_version).range(&KeyRange::default());
+            reader.scan(&start, &end, false, &mut |key, value| {
+                add(self.generation().suffix(&key));
+                add(&value);
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(hash.digest())
+    }
+}
+
+/// The pairs of a range that is known to be small.
+fn collect(reader: &dyn Read, (start, end): keys::StoreRange) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+    let mut pairs = Vec::new();
+    reader.scan(&start, &end, false, &mut |key, value| {
+        pairs.push((key, value));
+        ControlFlow::Continue(())
+    })?;
+    Ok(pairs)
+}

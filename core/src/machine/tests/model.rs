@@ -1,0 +1,145 @@
+//! The state machine once more, as simply as it can be said: maps in maps, no store, no overlay.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::GROUP;
+use crate::error::Error;
+use crate::name::BucketName;
+use crate::request::{BatchOp, BucketInfo, Command, Condition, Entry, OpResult, Reply, Write};
+use crate::types::Version;
+
+pub(super) struct ModelBucket {
+    pub(super) info: BucketInfo,
+    pub(super) pairs: BTreeMap<Bytes, (u64, Bytes)>,
+}
+
+pub(super) struct Model {
+    pub(super) version: u64,
+    pub(super) buckets: BTreeMap<BucketName, ModelBucket>,
+}
+
+impl Model {
+    pub(super) fn new() -> Model {
+        let mut model = Model { version: 0, buckets: BTreeMap::new() };
+        model.insert(&BucketName::DEFAULT, 0, None);
+        model
+    }
+
+    fn insert(&mut self, name: &BucketName, created_ms: u64, max_bytes: Option<u64>) -> BucketInfo {
+        let info = BucketInfo {
+            name: name.clone(),
+            group: GROUP,
+            keys_estimate: 0,
+            bytes_estimate: 0,
+            default_ttl_ms: None,
+            max_bytes,
+            created_ms,
+            created_version: Version(self.version),
+        };
+        self.buckets.insert(name.clone(), ModelBucket { info: info.clone(), pairs: BTreeMap::new() });
+        info
+    }
+
+    pub(super) fn apply(&mut self, command: &Command) -> Result<Reply, Error> {
+        let name = &command.bucket;
+        match &command.write {
+            Write::CreateBucket { max_bytes, if_not_exists, created_ms, .. } => match self.buckets.get(name) {
+                Some(bucket) if *if_not_exists => Ok(Reply::Created { bucket: bucket.info.clone(), created: false }),
+                Some(_) => Err(Error::BucketExists(name.to_string())),
+                None => {
+                    self.version += 1;
+                    Ok(Reply::Created { bucket: self.insert(name, *created_ms, *max_bytes), created: true })
+                }
+            },
+            Write::DropBucket { .. } if *name == BucketName::DEFAULT => {
+                Err(Error::invalid("the bucket \"default\" cannot be dropped"))
+            }
+            Write::DropBucket { created_version } => {
+                let existed = self
+                    .buckets
+                    .get(name)
+                    .is_some_and(|bucket| created_version.is_none_or(|version| version == bucket.info.created_version));
+                if existed {
+                    self.version += 1;
+                    self.buckets.remove(name);
+                }
+                Ok(Reply::Dropped { existed })
+            }
+            data => {
+                let version = &mut self.version;
+                let bucket = self.buckets.get_mut(name).ok_or_else(|| Error::BucketNotFound(name.to_string()))?;
+                Ok(change(&mut bucket.pairs, version, data))
+            }
+        }
+    }
+}
+
+fn change(pairs: &mut BTreeMap<Bytes, (u64, Bytes)>, version: &mut u64, write: &Write) -> Reply {
+    match write {
+        Write::Put { key, value, condition, return_previous, .. } => {
+            let before = pairs.get(key.as_bytes()).cloned();
+            let previous = before.clone().filter(|_| *return_previous).map(|found| entry(key.as_bytes(), found));
+            if !holds(condition.as_ref(), &before) {
+                let existing = Version(before.map_or(0, |(version, _)| version));
+                return Reply::Put { applied: false, version: existing, previous };
+            }
+            *version += 1;
+            pairs.insert(key.as_bytes().clone(), (*version, value.clone()));
+            Reply::Put { applied: true, version: Version(*version), previous }
+        }
+        Write::Delete { key, condition, return_previous } => {
+            let before = pairs.get(key.as_bytes()).cloned();
+            let (applied, existed) = (holds(condition.as_ref(), &before), before.is_some());
+            if applied && existed {
+                *version += 1;
+                pairs.remove(key.as_bytes());
+            }
+            let previous = before.filter(|_| *return_previous).map(|found| entry(key.as_bytes(), found));
+            Reply::Delete { applied, existed, version: Version(*version), previous }
+        }
+        Write::Batch { ops } => {
+            let next = *version + 1;
+            let mut changed = false;
+            let results = ops
+                .iter()
+                .map(|op| match op {
+                    BatchOp::Put { key, value, .. } => {
+                        pairs.insert(key.as_bytes().clone(), (next, value.clone()));
+                        changed = true;
+                        OpResult { affected: 1, entry: None }
+                    }
+                    BatchOp::Delete { key } => {
+                        let existed = pairs.remove(key.as_bytes()).is_some();
+                        changed |= existed;
+                        OpResult { affected: u64::from(existed), entry: None }
+                    }
+                    BatchOp::Get { key } => {
+                        let found = pairs.get(key.as_bytes()).cloned();
+                        OpResult { affected: 0, entry: found.map(|found| entry(key.as_bytes(), found)) }
+                    }
+                })
+                .collect();
+            if changed {
+                *version = next;
+            }
+            Reply::Batch { version: Version(*version), results }
+        }
+        Write::CreateBucket { .. } | Write::DropBucket { .. } => unreachable!("not about data"),
+    }
+}
+
+fn entry(key: &Bytes, (version, value): (u64, Bytes)) -> Entry {
+    Entry { key: key.clone(), value, version: Version(version), ttl_ms: None }
+}
+
+fn holds(condition: Option<&Condition>, before: &Option<(u64, Bytes)>) -> bool {
+    match condition {
+        None => true,
+        Some(Condition::VersionIs(Version(0))) | Some(Condition::Exists(false)) => before.is_none(),
+        Some(Condition::VersionIs(Version(wanted))) => before.as_ref().is_some_and(|(version, _)| version == wanted),
+        Some(Condition::ValueIs(wanted)) => before.as_ref().is_some_and(|(_, value)| value == wanted),
+        Some(Condition::Exists(true)) => before.is_some(),
+    }
+}

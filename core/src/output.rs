@@ -1,0 +1,55 @@
+//! What a shard wants done. Performed in the order given; a completion comes back as an `Input`.
+
+use crate::error::Error;
+use crate::log::{LogWrite, SegmentId};
+use crate::request::Reply;
+use crate::storage::StorageJob;
+use crate::types::{GroupId, LogIndex, NodeId, RequestId, Term, Ticket};
+use crate::wire::Envelope;
+
+/// One effect.
+#[derive(Debug)]
+pub enum Output {
+    /// Write these bytes there and sync them. Comes back as `LogSynced` or `LogFailed`. Never more than one under way.
+    WriteLog(Ticket, LogWrite),
+    /// Make a segment: preallocated, zero-filled or recycled, its header written and synced. Comes back as `SegmentReady`.
+    PrepareSegment(SegmentId),
+    /// Delete or recycle a segment. No completion.
+    ReleaseSegment(SegmentId),
+    /// All that this shard owns of logs of earlier epochs is in the present one, on disk. When every shard of the node has
+    /// said so, the segments of earlier epochs are deleted or recycled. No completion. Said once.
+    ReleaseEarlierEpochs,
+    /// Send to a peer, best effort, in order for each peer. Lost when there is no link.
+    Send(NodeId, Envelope),
+    /// Hand to the storage thread. Comes back as `Storage`.
+    Storage(StorageJob),
+    /// The answer to a request.
+    Reply(RequestId, Result<Reply, Error>),
+    /// For people and metrics; nothing depends on it.
+    Report(Event),
+}
+
+/// What is worth a line in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// This replica became its group's leader.
+    BecameLeader(GroupId, Term),
+    /// This replica follows another, or none.
+    Follows(GroupId, Term, Option<NodeId>),
+    /// A message from a peer was refused before Raft saw it.
+    RefusedMessage(NodeId, GroupId, &'static str),
+    /// The shard serves no more: why. The node should stop.
+    Failed(String),
+    /// A snapshot is being sent.
+    SnapshotSending(GroupId, NodeId, LogIndex),
+    /// A snapshot was installed.
+    SnapshotInstalled(GroupId, LogIndex),
+    /// The log was truncated up to here.
+    Truncated(GroupId, LogIndex),
+}
+
+/// Performs outputs: the one thing that io and sim implement differently.
+pub trait Effects {
+    /// Starts the effect, without waiting for it.
+    fn perform(&mut self, output: Output);
+}

@@ -1,0 +1,73 @@
+//! A group's configuration: who votes, who learns. Stored with the applied index, so that it never runs ahead of it.
+
+use bytes::Bytes;
+use prost11::Message as _;
+use raft::eraftpb::ConfState;
+
+use crate::limits::MEMBERS_MAX;
+use crate::types::NodeId;
+
+/// A configuration as Raft has it, joint ones included.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Configuration(pub(super) ConfState);
+
+impl Configuration {
+    /// A plain configuration: the same for the same members, in whichever order they are given.
+    pub fn of(voters: impl IntoIterator<Item = NodeId>) -> Configuration {
+        let mut voters: Vec<u64> = voters.into_iter().map(|id| id.0).collect();
+        voters.sort_unstable();
+        Configuration(ConfState { voters, ..Default::default() })
+    }
+
+    /// Who votes now.
+    pub fn voters(&self) -> Vec<NodeId> {
+        self.0.voters.iter().map(|&id| NodeId(id)).collect()
+    }
+
+    /// Who learns.
+    pub fn learners(&self) -> Vec<NodeId> {
+        self.0.learners.iter().map(|&id| NodeId(id)).collect()
+    }
+
+    /// The bytes that a store keeps.
+    pub fn encode(&self) -> Bytes {
+        self.0.encode_to_vec().into()
+    }
+
+    /// Reads and checks what [`Self::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Configuration, &'static str> {
+        let state = ConfState::decode(bytes).map_err(|_| "a configuration that is no protobuf")?;
+        check(&state)?;
+        Ok(Configuration(state))
+    }
+}
+
+/// Refuses what would make raft-rs panic: empty, overlapping or repeated members, a half-made joint configuration.
+pub(super) fn check(state: &ConfState) -> Result<(), &'static str> {
+    let lists = [&state.voters, &state.learners, &state.voters_outgoing, &state.learners_next];
+    for list in lists {
+        let mut sorted = list.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        if sorted.len() != list.len() || list.len() > MEMBERS_MAX || list.contains(&0) {
+            return Err("a configuration with repeated, too many or impossible members");
+        }
+    }
+    let overlap = |a: &[u64], b: &[u64]| a.iter().any(|id| b.contains(id));
+    if state.voters.is_empty() {
+        return Err("a configuration without voters");
+    }
+    if overlap(&state.voters, &state.learners)
+        || overlap(&state.voters_outgoing, &state.learners)
+        || overlap(&state.learners_next, &state.learners)
+    {
+        return Err("a configuration whose voters also learn");
+    }
+    if !state.learners_next.iter().all(|id| state.voters_outgoing.contains(id)) {
+        return Err("a configuration whose next learners are not leaving");
+    }
+    if state.voters_outgoing.is_empty() && state.auto_leave {
+        return Err("a configuration that leaves a joint one without being in it");
+    }
+    Ok(())
+}

@@ -1,0 +1,450 @@
+//! One group's Raft member.
+
+use bytes::Bytes;
+use raft::eraftpb::{ConfState, Entry, EntryType};
+use raft::{RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
+
+use super::election_timeout::election_timeout;
+use super::guard::{self, Receiver, Refused};
+use super::log_in_memory::LogInMemory;
+use super::membership::Configuration;
+use super::message::Message;
+use crate::log::{HardState, LogEntry};
+use crate::storage::{Committed, SnapshotMeta};
+use crate::types::{GroupId, LogIndex, NodeId, Term};
+
+/// The most payload of one append message.
+const APPEND_BYTES_MAX: u64 = 1 << 20;
+/// The most append messages under way to one follower.
+const APPENDS_IN_FLIGHT_MAX: usize = 256;
+/// The most committed payload handed out at once.
+const COMMITTED_BYTES_MAX: u64 = 4 << 20;
+/// The most proposed and uncommitted payload.
+const UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
+
+/// What a member is made of.
+pub(crate) struct RaftConfig {
+    pub node: NodeId,
+    pub group: GroupId,
+    /// For election timeouts.
+    pub seed: u64,
+    /// An election timeout is drawn from `[election_ticks, 2 * election_ticks)`.
+    pub election_ticks: usize,
+    pub heartbeat_ticks: usize,
+    pub hard_state: HardState,
+    pub truncated: (LogIndex, Term),
+    pub entries: Vec<LogEntry>,
+    pub applied: LogIndex,
+    pub configuration: Configuration,
+    /// The largest payload of an entry that the log can hold.
+    pub entry_bytes_max: usize,
+}
+
+/// What Raft wants done.
+#[derive(Default)]
+pub(crate) struct Ready {
+    /// For [`RaftNode::persisted`].
+    pub number: u64,
+    /// To be written.
+    pub hard_state: Option<HardState>,
+    /// To be written behind the hard state.
+    pub entries: Vec<LogEntry>,
+    /// To be installed instead of everything; then nothing else of this is set but messages and the hard state.
+    pub snapshot: Option<SnapshotMeta>,
+    /// May leave at once.
+    pub messages: Vec<Message>,
+    /// May leave once all records up to this ready are on disk.
+    pub messages_after_sync: Vec<Message>,
+    /// To be applied.
+    pub committed: Vec<Committed>,
+    /// The configuration behind `committed`, if they changed it.
+    pub configuration: Option<Configuration>,
+    /// Read indexes: context and index.
+    pub read_indexes: Vec<(u128, LogIndex)>,
+}
+
+/// Why nothing was proposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProposeError {
+    NotLeader,
+    TooMuchUncommitted,
+}
+
+/// The member. Each call that may change Raft's role ends in `settle`.
+pub(crate) struct RaftNode {
+    raw: RawNode<LogInMemory>,
+    group: GroupId,
+    seed: u64,
+    election_ticks: usize,
+    entry_bytes_max: usize,
+    /// Campaigns since the last change of term, for the election timeout.
+    retries: u64,
+    timeout_is_for: (u64, StateRole, u64),
+    timeout: usize,
+    /// The hard state as it was last given out to be written.
+    written: HardState,
+}
+
+impl RaftNode {
+    pub fn new(config: RaftConfig) -> Result<RaftNode, String> {
+        let hard_state = raft::eraftpb::HardState {
+            term: config.hard_state.term.0,
+            vote: config.hard_state.vote.map_or(0, |node| node.0),
+            commit: config.hard_state.commit.0.max(config.applied.0),
+        };
+        let entries = config.entries.into_iter().map(to_raft);
+        let log = LogInMemory::new(hard_state.clone(), config.configuration.0.clone(), config.truncated, entries);
+        if hard_state.commit > log.last() {
+            return Err(format!(
+                "group {}: entries up to {} were committed here, but the log ends at {}: it was lost or rolled back",
+                config.group,
+                hard_state.commit,
+                log.last()
+            ));
+        }
+        let raft_config = raft::Config {
+            id: config.node.0,
+            election_tick: config.election_ticks,
+            heartbeat_tick: config.heartbeat_ticks,
+            applied: config.applied.0,
+            max_size_per_msg: APPEND_BYTES_MAX,
+            max_inflight_msgs: APPENDS_IN_FLIGHT_MAX,
+            max_committed_size_per_ready: COMMITTED_BYTES_MAX,
+            max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
+            check_quorum: true,
+            pre_vote: true,
+            // Its batching glues entries to an empty append of another index. A turn proposes one entry at most anyway.
+            batch_append: false,
+            read_only_option: ReadOnlyOption::Safe,
+            ..Default::default()
+        };
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let raw = RawNode::new(&raft_config, log, &logger).map_err(|error| error.to_string())?;
+        let mut node = RaftNode {
+            raw,
+            group: config.group,
+            seed: config.seed,
+            election_ticks: config.election_ticks,
+            entry_bytes_max: config.entry_bytes_max,
+            retries: 0,
+            timeout_is_for: (u64::MAX, StateRole::Follower, 0),
+            timeout: 0,
+            written: config.hard_state,
+        };
+        node.settle();
+        Ok(node)
+    }
+
+    /// Lets one tick pass.
+    pub fn tick(&mut self) {
+        let term = self.raw.raft.term;
+        let timed_out = self.raw.raft.election_elapsed + 1 >= self.timeout;
+        self.raw.tick();
+        if self.raw.raft.term != term {
+            self.retries = 0;
+        } else if timed_out && self.raw.raft.state != StateRole::Leader {
+            self.retries += 1;
+        }
+        self.settle();
+    }
+
+    /// Starts an election now.
+    pub fn campaign(&mut self) {
+        // An error means that it cannot campaign now, which is an outcome like losing.
+        let _ = self.raw.campaign();
+        self.settle();
+    }
+
+    /// Takes a message from a peer.
+    pub fn step(&mut self, from: NodeId, message: Message) -> Result<(), Refused> {
+        let receiver = Receiver {
+            id: NodeId(self.raw.raft.id),
+            term: self.raw.raft.term,
+            leader: self.raw.raft.leader_id,
+            last_index: self.raw.raft.raft_log.last_index(),
+            entry_bytes_max: self.entry_bytes_max,
+        };
+        guard::check(&receiver, from, &message.0)?;
+        // An error means that Raft ignores the message.
+        let _ = self.raw.step(message.0);
+        self.settle();
+        Ok(())
+    }
+
+    /// Proposes an entry. It may still be overwritten: its fate is told by (term, index).
+    pub fn propose(&mut self, commands: Vec<u8>) -> Result<(Term, LogIndex), ProposeError> {
+        if !self.is_leader() {
+            return Err(ProposeError::NotLeader);
+        }
+        let before = self.raw.raft.raft_log.last_index();
+        let outcome = self.raw.propose(Vec::new(), commands);
+        self.settle();
+        let last = self.raw.raft.raft_log.last_index();
+        match outcome {
+            Ok(()) if last > before => Ok((Term(self.raw.raft.term), LogIndex(last))),
+            // A leader that is handing over refuses as well: as good as having none.
+            _ if self.raw.raft.lead_transferee.is_some() => Err(ProposeError::NotLeader),
+            _ => Err(ProposeError::TooMuchUncommitted),
+        }
+    }
+
+    /// Asks for a read index. The answer may never come: ask again, with another context.
+    pub fn read_index(&mut self, context: u128) {
+        self.raw.read_index(context.to_le_bytes().to_vec());
+        self.settle();
+    }
+
+    /// What is to be done, if anything. The log in memory has the entries from here on.
+    pub fn ready(&mut self) -> Option<Ready> {
+        if !self.raw.has_ready() {
+            return None;
+        }
+        let mut raw = self.raw.ready();
+        let mut ready = Ready { number: raw.number(), ..Default::default() };
+
+        if raw.snapshot().is_empty() {
+            let entries = raw.take_entries();
+            self.raw.raft.mut_store().append(&entries);
+            ready.entries = entries.into_iter().map(from_raft).collect();
+        } else {
+            self.raw.raft.mut_store().restore(raw.snapshot());
+            ready.snapshot = Some(meta_of(raw.snapshot()));
+        }
+        ready.hard_state = self.hard_state_to_write(
+            raw.hs(),
+            ready.entries.first().map(|entry| entry.index),
+            ready.snapshot.is_some(),
+        );
+        ready.messages = raw.take_messages().into_iter().map(Message).collect();
+        ready.messages_after_sync = raw.take_persisted_messages().into_iter().map(Message).collect();
+        ready.read_indexes = raw.take_read_states().into_iter().filter_map(read_index_of).collect();
+        let committed = raw.take_committed_entries();
+        self.raw.advance_append_async(raw);
+
+        for entry in committed {
+            self.take_committed(entry, &mut ready);
+        }
+        self.settle();
+        Some(ready)
+    }
+
+    /// A change of the commit index alone is not worth a write: the leader tells it again. It never runs ahead of the
+    /// entries that are written behind it, since they may go into a later batch.
+    fn hard_state_to_write(
+        &mut self,
+        new: Option<&raft::eraftpb::HardState>,
+        first_entry: Option<LogIndex>,
+        with_snapshot: bool,
+    ) -> Option<HardState> {
+        let before_entries = first_entry.map_or(u64::MAX, |first| first.0 - 1);
+        let new = HardState {
+            term: Term(new?.term),
+            vote: (new?.vote != 0).then_some(NodeId(new?.vote)),
+            commit: LogIndex(new?.commit.min(before_entries)),
+        };
+        let with_entries = first_entry.is_some() || with_snapshot;
+        let promise_changed = (new.term, new.vote) != (self.written.term, self.written.vote);
+        (promise_changed || with_entries).then(|| {
+            self.written = new;
+            new
+        })
+    }
+
+    fn take_committed(&mut self, entry: Entry, ready: &mut Ready) {
+        let commands = match entry.get_entry_type() {
+            EntryType::EntryNormal => entry.data,
+            EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
+                if let Some(changed) = self.apply_configuration_change(&entry) {
+                    ready.configuration = Some(Configuration(changed));
+                }
+                Bytes::new()
+            }
+        };
+        ready.committed.push(Committed {
+            index: LogIndex(entry.index),
+            term: Term(entry.term),
+            commands,
+            wants_replies: false,
+        });
+    }
+
+    fn apply_configuration_change(&mut self, entry: &Entry) -> Option<ConfState> {
+        use prost11::Message as _;
+        use raft::eraftpb::{ConfChange, ConfChangeV2};
+        // The guard and the proposer have checked that these decode; an invalid change is skipped by all alike.
+        let state = match entry.get_entry_type() {
+            EntryType::EntryConfChange => self.raw.apply_conf_change(&ConfChange::decode(entry.data.clone()).ok()?),
+            _ => self.raw.apply_conf_change(&ConfChangeV2::decode(entry.data.clone()).ok()?),
+        };
+        state.ok()
+    }
+
+    /// Everything up to the ready of this number is on disk.
+    pub fn persisted(&mut self, number: u64) {
+        self.raw.on_persist_ready(number);
+        self.settle();
+    }
+
+    /// Everything up to `index` is applied.
+    pub fn applied(&mut self, index: LogIndex) {
+        self.raw.advance_apply_to(index.0);
+        self.settle();
+    }
+
+    /// Drops entries up to `index` from memory.
+    pub fn truncate(&mut self, index: LogIndex) {
+        self.raw.raft.mut_store().truncate(index);
+    }
+
+    /// The link to a peer broke.
+    pub fn unreachable(&mut self, peer: NodeId) {
+        self.raw.report_unreachable(peer.0);
+        self.settle();
+    }
+
+    /// The peers that need a snapshot.
+    pub fn take_wanted_snapshots(&mut self) -> std::collections::BTreeSet<NodeId> {
+        self.raw.raft.mut_store().take_wanted_snapshots()
+    }
+
+    /// A view is open for sending to `peer` (or no longer): Raft's next append to it becomes a snapshot.
+    pub fn offer_snapshot(&mut self, peer: NodeId, meta: Option<&SnapshotMeta>) {
+        let meta = meta.and_then(|meta| Some((meta, Configuration::decode(&meta.configuration).ok()?.0)));
+        self.raw.raft.mut_store().offer_snapshot(peer, meta);
+    }
+
+    /// Whether a snapshot was taken in that no ready has handed out yet.
+    pub fn has_new_snapshot(&self) -> bool {
+        self.raw.raft.raft_log.unstable.snapshot.is_some()
+    }
+
+    /// The transfer of a snapshot ended.
+    pub fn snapshot_sent(&mut self, peer: NodeId, arrived: bool) {
+        let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        self.raw.report_snapshot(peer.0, status);
+        self.settle();
+    }
+
+    pub fn is_leader(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
+    }
+
+    pub fn leader(&self) -> Option<NodeId> {
+        Some(NodeId(self.raw.raft.leader_id)).filter(|leader| leader.0 != 0)
+    }
+
+    pub fn term(&self) -> Term {
+        Term(self.raw.raft.term)
+    }
+
+    pub fn committed(&self) -> LogIndex {
+        LogIndex(self.raw.raft.raft_log.committed)
+    }
+
+    pub fn truncated(&self) -> (LogIndex, Term) {
+        self.raw.store().truncated()
+    }
+
+    pub fn last_index(&self) -> LogIndex {
+        LogIndex(self.raw.store().last())
+    }
+
+    /// The entries from the truncation point up to `index`.
+    pub fn entries_up_to(&self, index: LogIndex) -> Vec<LogEntry> {
+        self.raw.store().entries_up_to(index).cloned().map(from_raft).collect()
+    }
+
+    pub fn voters(&self) -> Vec<NodeId> {
+        let mut voters: Vec<NodeId> = self.raw.raft.prs().conf().voters().ids().iter().map(NodeId).collect();
+        voters.sort_unstable();
+        voters
+    }
+
+    pub fn learners(&self) -> Vec<NodeId> {
+        let mut learners: Vec<NodeId> = self.raw.raft.prs().conf().learners().iter().copied().map(NodeId).collect();
+        learners.sort_unstable();
+        learners
+    }
+
+    /// How far each member's log is known to match; known to a leader only.
+    pub fn matched(&self) -> Vec<(NodeId, LogIndex)> {
+        if !self.is_leader() {
+            return Vec::new();
+        }
+        let progress = self.raw.raft.prs().iter();
+        let mut matched: Vec<_> = progress.map(|(&id, progress)| (NodeId(id), LogIndex(progress.matched))).collect();
+        matched.sort_unstable();
+        matched
+    }
+
+    /// Puts drey's election timeout in the place of the one that raft-rs drew.
+    fn settle(&mut self) {
+        let raft = &mut self.raw.raft;
+        let wait = (raft.term, raft.state, self.retries);
+        if wait != self.timeout_is_for {
+            if wait.0 != self.timeout_is_for.0 {
+                self.retries = 0;
+            }
+            self.timeout_is_for = (raft.term, raft.state, self.retries);
+            self.timeout = election_timeout(
+                self.seed,
+                self.group,
+                NodeId(raft.id),
+                raft.term,
+                raft.state,
+                self.retries,
+                self.election_ticks,
+            );
+        }
+        if raft.randomized_election_timeout() != self.timeout {
+            raft.set_randomized_election_timeout(self.timeout);
+        }
+    }
+}
+
+fn to_raft(entry: LogEntry) -> Entry {
+    Entry {
+        entry_type: i32::from(entry.kind),
+        term: entry.term.0,
+        index: entry.index.0,
+        data: entry.data,
+        context: entry.context,
+        ..Default::default()
+    }
+}
+
+fn from_raft(entry: Entry) -> LogEntry {
+    LogEntry {
+        index: LogIndex(entry.index),
+        term: Term(entry.term),
+        kind: entry.entry_type as u8,
+        data: entry.data,
+        context: entry.context,
+    }
+}
+
+fn meta_of(snapshot: &raft::eraftpb::Snapshot) -> SnapshotMeta {
+    let meta = snapshot.get_metadata();
+    SnapshotMeta {
+        index: LogIndex(meta.index),
+        term: Term(meta.term),
+        configuration: Configuration(meta.get_conf_state().clone()).encode(),
+    }
+}
+
+fn read_index_of(state: raft::ReadState) -> Option<(u128, LogIndex)> {
+    let context = state.request_ctx.as_slice().try_into().ok()?;
+    Some((u128::from_le_bytes(context), LogIndex(state.index)))
+}
+
+impl Message {
+    /// What an announced snapshot is.
+    pub(crate) fn snapshot_meta(&self) -> Option<SnapshotMeta> {
+        self.is_snapshot().then(|| meta_of(self.0.get_snapshot()))
+    }
+
+    /// Whether it may leave before the records of its ready are on disk, the terms on disk being `durable`.
+    pub(crate) fn may_leave_before_sync(&self, durable: Term) -> bool {
+        self.promises_nothing() && (self.0.term == 0 || Term(self.0.term) == durable)
+    }
+}

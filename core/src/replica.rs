@@ -1,0 +1,452 @@
+//! One group's member on this shard: Raft, what waits for it, and the way of its entries to log and store.
+
+use std::collections::VecDeque;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::limits::{ENTRY_BYTES_MAX, UNAPPLIED_BYTES_MAX};
+use crate::log::{GroupLog, HardState, LogWriter, Record, Restated};
+use crate::output::{Event, Output};
+use crate::proposals::{Answer, Proposals, Waiter};
+use crate::raft::{Configuration, Message, ProposeError, RaftConfig, RaftNode, Ready, Refused};
+use crate::reads::Reads;
+use crate::request::{Command, GroupStatus, ReadOp};
+use crate::snapshots::{Receiving, Sending};
+use crate::storage::{Committed, SnapshotMeta, StorageJob};
+use crate::types::{GroupId, LogIndex, NodeId, RequestId, Term, Tick, Ticket};
+use crate::wire::{Body, Envelope};
+
+/// The log position of a group that has just been founded, as if an entry there had set up its members.
+pub const FOUNDED: (LogIndex, Term) = (LogIndex(1), Term(1));
+
+/// What a replica needs from its shard during a call.
+pub(crate) struct Turn<'a> {
+    pub now: Tick,
+    pub config: &'a Config,
+    pub log: &'a mut LogWriter,
+    pub out: &'a mut Vec<Output>,
+    pub answers: &'a mut Vec<Answer>,
+    pub tickets: &'a mut u64,
+}
+
+impl Turn<'_> {
+    pub fn ticket(&mut self) -> Ticket {
+        *self.tickets += 1;
+        Ticket(*self.tickets)
+    }
+}
+
+/// The member.
+pub(crate) struct Replica {
+    pub group: GroupId,
+    pub raft: RaftNode,
+    pub proposals: Proposals,
+    pub reads: Reads,
+    pub sending: Sending,
+    pub receiving: Receiving,
+    pub install: Option<Install>,
+    applied: LogIndex,
+    unapplied_bytes: usize,
+    /// Sizes of the entries that are on their way to the store.
+    applying: VecDeque<(LogIndex, usize)>,
+    to_apply: Vec<Committed>,
+    new_configuration: Option<Configuration>,
+    unsynced: VecDeque<Unsynced>,
+    /// What the log has been given; what is on disk may lag.
+    logged_hard_state: HardState,
+    logged_mark: u64,
+    /// Of the hard state on disk.
+    durable_term: Term,
+    led_term: Option<Term>,
+    followed: Option<(Term, Option<NodeId>)>,
+    reads_now: Vec<(RequestId, ReadOp)>,
+    purging: bool,
+    pub purge: bool,
+}
+
+/// A ready whose records are not on disk yet.
+struct Unsynced {
+    mark: u64,
+    number: u64,
+    term: Term,
+    messages: Vec<Message>,
+}
+
+/// A snapshot on its way into the store.
+pub(crate) struct Install {
+    number: u64,
+    meta: SnapshotMeta,
+    hard_state: Option<HardState>,
+    messages: Vec<Message>,
+    step: InstallStep,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum InstallStep {
+    /// Until the intent is on disk.
+    Intent(u64),
+    /// Until the store has it.
+    Storing,
+    /// Until the end is on disk.
+    Done(u64),
+}
+
+impl Replica {
+    /// Brings a group back from what was found, and writes it all into the new epoch's log.
+    pub fn recover(
+        group: GroupId,
+        config: &Config,
+        seed: u64,
+        found: Option<GroupLog>,
+        stored: &SnapshotMeta,
+        log: &mut LogWriter,
+    ) -> Result<Replica, String> {
+        let mut state = found.unwrap_or_default();
+        if state.truncated.0 < FOUNDED.0 {
+            state.truncated = FOUNDED;
+            state.hard_state.term = state.hard_state.term.max(FOUNDED.1);
+            state.hard_state.commit = state.hard_state.commit.max(FOUNDED.0);
+        }
+        if let Some(intent) = state.intent.take()
+            && stored.index >= intent.index
+        {
+            // The crash came between the store's switch and its record: the snapshot is in.
+            state.truncated = (intent.index, intent.term);
+            state.entries.clear();
+        }
+        if stored.index < state.truncated.0 {
+            return Err(format!(
+                "group {group}: the store ends at entry {}, the log begins behind {}: the store was lost or rolled back. \
+                 Remove this member and let it join anew with an empty data directory",
+                stored.index, state.truncated.0
+            ));
+        }
+        let configuration = Configuration::decode(&stored.configuration)?;
+        state.restate(group).into_iter().for_each(|record| log.push(record));
+        let entry_bytes_max = config.log_config().entry_bytes_max().min(ENTRY_BYTES_MAX);
+        let raft = RaftNode::new(RaftConfig {
+            node: config.node,
+            group,
+            seed,
+            election_ticks: config.timing.election_ticks,
+            heartbeat_ticks: config.timing.heartbeat_ticks,
+            hard_state: state.hard_state,
+            truncated: state.truncated,
+            entries: state.entries,
+            applied: stored.index,
+            configuration,
+            entry_bytes_max,
+        })?;
+        Ok(Replica {
+            group,
+            raft,
+            proposals: Proposals::new(entry_bytes_max),
+            reads: Reads::new(config.node.0, seed),
+            sending: Sending::default(),
+            receiving: Receiving::default(),
+            install: None,
+            applied: stored.index,
+            unapplied_bytes: 0,
+            applying: VecDeque::new(),
+            to_apply: Vec::new(),
+            new_configuration: None,
+            unsynced: VecDeque::new(),
+            logged_hard_state: state.hard_state,
+            logged_mark: log.mark(),
+            durable_term: Term(0),
+            led_term: None,
+            followed: None,
+            reads_now: Vec::new(),
+            purging: false,
+            purge: true,
+        })
+    }
+
+    /// Takes a write as leader. It is proposed at the end of the turn.
+    pub fn write(&mut self, command: &Command, waiter: Waiter, turn: &mut Turn) {
+        if !self.raft.is_leader() {
+            turn.answers.push((waiter, Err(Error::NoLeader)));
+        } else if !self.proposals.fits(command) {
+            let message = format!("the write has {} bytes, more than a log segment holds", command.encoded_len());
+            turn.answers.push((waiter, Err(Error::invalid(message))));
+        } else if self.unapplied_bytes + self.proposals.gathered_bytes() > UNAPPLIED_BYTES_MAX {
+            let message = format!("group {} has {} bytes waiting to be applied", self.group, self.unapplied_bytes);
+            turn.answers.push((waiter, Err(Error::Overloaded(message))));
+        } else {
+            self.proposals.push(command, waiter);
+        }
+    }
+
+    /// Serves a read from the present state, however old.
+    pub fn read_now(&mut self, id: RequestId, op: ReadOp) {
+        self.reads_now.push((id, op));
+    }
+
+    /// Takes Raft's message from a peer.
+    pub fn message(&mut self, from: NodeId, message: Message, turn: &mut Turn) {
+        if self.is_installing() {
+            // What a peer says now it will say again. Entries behind the snapshot, above all, would be lost with its ready.
+            return;
+        }
+        if let Some(meta) = message.snapshot_meta()
+            && !self.receiving.has(&meta)
+        {
+            return;
+        }
+        if let Err(refused) = self.raft.step(from, message) {
+            let why = match refused {
+                Refused::Malformed(why) => why,
+                Refused::RolledBack => "its leader confirmed entries that are gone here: this disk was rolled back",
+            };
+            turn.out.push(Output::Report(Event::RefusedMessage(from, self.group, why)));
+        }
+    }
+
+    /// Whether Raft holds a snapshot that the store does not have yet.
+    pub fn is_installing(&self) -> bool {
+        self.install.is_some() || self.raft.has_new_snapshot()
+    }
+
+    /// The end of a turn: proposes, asks for read indexes, and does what Raft wants done until it wants nothing.
+    pub fn finish(&mut self, turn: &mut Turn) {
+        self.notice_roles(turn);
+        let raft = &mut self.raft;
+        let propose = |commands| {
+            raft.propose(commands).map_err(|error| match error {
+                ProposeError::NotLeader => Error::NoLeader,
+                ProposeError::TooMuchUncommitted => Error::Overloaded("too much is waiting for the quorum".into()),
+            })
+        };
+        self.proposals.flush(propose, turn.answers);
+        if self.raft.leader().is_some()
+            && let Some(context) = self.reads.ask(turn.now.mono_ms, self.raft.term(), turn.config.timing.read_retry_ms)
+        {
+            self.raft.read_index(context);
+        }
+        self.pump(turn);
+        self.apply(turn);
+        self.serve_reads(turn);
+        self.open_snapshots(turn);
+        self.purge(turn);
+    }
+
+    /// Does what Raft wants done.
+    fn pump(&mut self, turn: &mut Turn) {
+        self.release_synced(turn);
+        while self.install.is_none()
+            && let Some(ready) = self.raft.ready()
+        {
+            self.take(ready, turn);
+            self.release_synced(turn);
+        }
+        self.notice_roles(turn);
+    }
+
+    fn take(&mut self, ready: Ready, turn: &mut Turn) {
+        for (context, index) in ready.read_indexes {
+            self.reads.confirm(context, index);
+        }
+        for message in ready.messages {
+            self.send(message, turn);
+        }
+        if let Some(meta) = ready.snapshot {
+            turn.log.push(Record::SnapshotIntent(self.group, meta.clone()));
+            self.install = Some(Install {
+                number: ready.number,
+                meta,
+                hard_state: ready.hard_state,
+                messages: ready.messages_after_sync,
+                step: InstallStep::Intent(turn.log.mark()),
+            });
+            return;
+        }
+        if let Some(hard_state) = ready.hard_state {
+            self.log_hard_state(hard_state, turn.log);
+        }
+        if !ready.entries.is_empty() {
+            turn.log.push(Record::Append(self.group, ready.entries));
+            self.logged_mark = turn.log.mark();
+        }
+        let mut waiting = Vec::new();
+        for message in ready.messages_after_sync {
+            match message.may_leave_before_sync(self.durable_term) {
+                true => self.send(message, turn),
+                false => waiting.push(message),
+            }
+        }
+        let term = self.logged_hard_state.term;
+        self.unsynced.push_back(Unsynced { mark: self.logged_mark, number: ready.number, term, messages: waiting });
+        for mut entry in ready.committed {
+            entry.wants_replies = self.proposals.committed(entry.index, entry.term, turn.answers);
+            self.unapplied_bytes += entry.commands.len();
+            self.applying.push_back((entry.index, entry.commands.len()));
+            self.to_apply.push(entry);
+        }
+        if let Some(configuration) = ready.configuration {
+            // A job tells the configuration behind its last entry.
+            self.new_configuration = Some(configuration);
+            self.apply(turn);
+        }
+    }
+
+    fn log_hard_state(&mut self, hard_state: HardState, log: &mut LogWriter) {
+        log.push(Record::HardState(self.group, hard_state));
+        self.logged_hard_state = hard_state;
+        self.logged_mark = log.mark();
+    }
+
+    /// What is on disk may be told: to Raft, and to peers.
+    fn release_synced(&mut self, turn: &mut Turn) {
+        let durable = turn.log.durable_mark();
+        while let Some(synced) = self.unsynced.pop_front_if(|first| first.mark <= durable) {
+            self.durable_term = synced.term;
+            self.raft.persisted(synced.number);
+            for message in synced.messages {
+                self.send(message, turn);
+            }
+        }
+        if self.unsynced.is_empty() {
+            self.go_on_installing(durable, turn);
+        }
+    }
+
+    fn go_on_installing(&mut self, durable: u64, turn: &mut Turn) {
+        let Some(install) = &mut self.install else { return };
+        match install.step {
+            InstallStep::Intent(mark) if mark <= durable => {
+                install.step = InstallStep::Storing;
+                let (group, meta) = (self.group, install.meta.clone());
+                turn.out.push(Output::Storage(StorageJob::SnapshotInstall { group, meta }));
+            }
+            InstallStep::Done(mark) if mark <= durable => {
+                let install = self.install.take().expect("looked at just now");
+                self.durable_term = self.logged_hard_state.term;
+                self.applied = install.meta.index;
+                self.receiving.clear();
+                self.raft.persisted(install.number);
+                self.raft.applied(install.meta.index);
+                for message in install.messages {
+                    self.send(message, turn);
+                }
+                turn.out.push(Output::Report(Event::SnapshotInstalled(self.group, install.meta.index)));
+            }
+            _ => {}
+        }
+    }
+
+    /// The store has the snapshot, durably.
+    pub fn installed(&mut self, turn: &mut Turn) {
+        let install = self.install.as_mut().expect("asked for by this replica");
+        turn.log.push(Record::SnapshotDone(self.group, install.meta.clone()));
+        let hard_state = install.hard_state.take().unwrap_or(self.logged_hard_state);
+        turn.log.push(Record::HardState(self.group, hard_state));
+        install.step = InstallStep::Done(turn.log.mark());
+        self.logged_hard_state = hard_state;
+        self.logged_mark = turn.log.mark();
+        self.purge = true;
+    }
+
+    /// The store has applied everything up to `index`.
+    pub fn applied(&mut self, index: LogIndex) {
+        while let Some((_, bytes)) = self.applying.pop_front_if(|(applying, _)| *applying <= index) {
+            self.unapplied_bytes -= bytes;
+        }
+        self.applied = index;
+        self.raft.applied(index);
+    }
+
+    fn send(&mut self, message: Message, turn: &mut Turn) {
+        let peer = message.to();
+        if message.is_snapshot() {
+            self.announce_snapshot(peer, message, turn);
+        } else {
+            self.post(peer, Body::Raft(message), turn);
+        }
+    }
+
+    /// Sends any message of this group.
+    pub fn post(&self, peer: NodeId, body: Body, turn: &mut Turn) {
+        turn.out.push(Output::Send(peer, Envelope { group: self.group, body }));
+    }
+
+    fn apply(&mut self, turn: &mut Turn) {
+        if self.to_apply.is_empty() {
+            return;
+        }
+        let entries = std::mem::take(&mut self.to_apply);
+        let configuration = self.new_configuration.take().map(|configuration| configuration.encode());
+        turn.out.push(Output::Storage(StorageJob::Apply { group: self.group, entries, configuration }));
+    }
+
+    fn serve_reads(&mut self, turn: &mut Turn) {
+        let mut reads = std::mem::take(&mut self.reads_now);
+        reads.append(&mut self.reads.ready(self.applied));
+        if reads.is_empty() {
+            return;
+        }
+        let reads = reads.into_iter().map(|(id, op)| (Ticket(id.0), op)).collect();
+        let now_ms = turn.now.mono_ms;
+        turn.out.push(Output::Storage(StorageJob::Read { group: self.group, reads, now_ms }));
+    }
+
+    fn purge(&mut self, turn: &mut Turn) {
+        /// The most keys removed by one job: other jobs wait meanwhile.
+        const KEYS_AT_ONCE: usize = 512;
+        if self.purge && !self.purging && self.install.is_none() {
+            self.purging = true;
+            turn.out.push(Output::Storage(StorageJob::Purge { group: self.group, limit: KEYS_AT_ONCE }));
+        }
+    }
+
+    /// A purge is done.
+    pub fn purged(&mut self, more: bool) {
+        self.purging = false;
+        self.purge = more;
+    }
+
+    fn notice_roles(&mut self, turn: &mut Turn) {
+        let led = self.raft.is_leader().then(|| self.raft.term());
+        if self.led_term != led {
+            if self.led_term.is_some() {
+                self.proposals.lose_leadership(turn.answers);
+                self.abort_snapshots(turn);
+            }
+            if let Some(term) = led {
+                turn.out.push(Output::Report(Event::BecameLeader(self.group, term)));
+            }
+            self.led_term = led;
+        }
+        let followed = led.is_none().then(|| (self.raft.term(), self.raft.leader()));
+        if self.followed != followed {
+            if let Some((term, leader)) = followed {
+                turn.out.push(Output::Report(Event::Follows(self.group, term, leader)));
+            }
+            self.followed = followed;
+        }
+    }
+
+    /// What the log has of this replica, but for its entries. Not while a snapshot is being installed.
+    pub fn restated(&self) -> Restated {
+        assert!(self.install.is_none(), "the log in memory is ahead of the one on disk");
+        Restated {
+            hard_state: self.logged_hard_state,
+            truncated: self.raft.truncated(),
+            last: self.raft.last_index(),
+            intent: None,
+        }
+    }
+
+    /// This replica as it describes itself.
+    pub fn status(&self) -> GroupStatus {
+        GroupStatus {
+            group: self.group,
+            leader: self.raft.leader(),
+            term: self.raft.term(),
+            committed: self.raft.committed(),
+            applied: self.applied,
+            voters: self.raft.voters(),
+            learners: self.raft.learners(),
+            matched: self.raft.matched(),
+        }
+    }
+}

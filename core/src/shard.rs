@@ -1,0 +1,402 @@
+//! All replicas of one core, and the one log that they share. Inputs go in, outputs come out; see the crate's first page.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use thiserror::Error;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::input::Input;
+use crate::limits::REQUESTS_PENDING_MAX;
+use crate::log::{GroupLog, LogWriter};
+use crate::output::{Event, Output};
+use crate::placement::{all_groups, group_of, shard_of};
+use crate::proposals::{Answer, Waiter};
+use crate::replica::{Replica, Turn};
+use crate::request::{Command, Operation, ReadMode, ReadOp, Reply, Request, ShardStatus};
+use crate::requests::{Pending, Requests, Stage};
+use crate::retention::Retention;
+use crate::storage::{SnapshotMeta, StorageDone};
+use crate::types::{GroupId, NodeId, RequestId, Tick, Ticket};
+use crate::wire::{Body, Envelope};
+
+/// What a node found when it started, for one shard.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// A log epoch that was never used: `RecoveredLog::next_epoch`.
+    pub epoch: u32,
+    /// Of this shard's groups, what the log had.
+    pub logs: BTreeMap<GroupId, GroupLog>,
+    /// Of each of this shard's groups, what the store has applied.
+    pub stored: BTreeMap<GroupId, SnapshotMeta>,
+}
+
+/// Why a shard cannot start. The message names the group and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct RecoverError(pub String);
+
+/// One executor's part of a node.
+pub struct Shard {
+    config: Config,
+    replicas: BTreeMap<GroupId, Replica>,
+    log: LogWriter,
+    requests: Requests,
+    retention: Retention,
+    peers_up: BTreeSet<NodeId>,
+    tickets: u64,
+    last_tick_ms: u64,
+    failed: Option<String>,
+    answers: Vec<Answer>,
+}
+
+impl Shard {
+    /// Brings a shard back. `seed` must be drawn anew at each start: it tells this start's questions from earlier ones'.
+    pub fn recover(config: Config, seed: u64, now: Tick, mut found: Recovered) -> Result<Shard, RecoverError> {
+        let mut log = LogWriter::new(config.log_config(), found.epoch, config.shard.0);
+        let mut replicas = BTreeMap::new();
+        for group in all_groups(config.groups).filter(|&group| shard_of(group, config.shards) == config.shard) {
+            let stored = found.stored.remove(&group).unwrap_or_default();
+            let replica = Replica::recover(group, &config, seed, found.logs.remove(&group), &stored, &mut log)
+                .map_err(RecoverError)?;
+            replicas.insert(group, replica);
+        }
+        log.earlier_epochs_carried();
+        let mut shard = Shard {
+            replicas,
+            requests: Requests::new(seed),
+            retention: Retention::default(),
+            peers_up: BTreeSet::new(),
+            tickets: 0,
+            last_tick_ms: now.mono_ms,
+            failed: None,
+            answers: Vec::new(),
+            log,
+            config,
+        };
+        // A member that is alone has nobody to wait for.
+        if shard.config.founders == [shard.config.node] {
+            shard.replicas.values_mut().for_each(|replica| replica.raft.campaign());
+        }
+        Ok(shard)
+    }
+
+    /// Takes one event. What follows from it may come out now or at [`Self::finish`].
+    pub fn step(&mut self, now: Tick, input: Input, out: &mut Vec<Output>) {
+        if self.failed.is_some() {
+            return self.step_failed(input, out);
+        }
+        match input {
+            Input::Request(id, request) => self.request(now, id, request, out),
+            Input::Message(from, envelope) => self.message(now, from, envelope, out),
+            Input::PeerUp(peer) => {
+                self.peers_up.insert(peer);
+            }
+            Input::PeerDown(peer) => self.peer_down(now, peer, out),
+            Input::LogSynced(ticket) => {
+                if let Err(why) = self.log.synced(ticket) {
+                    self.fail(why.to_string(), out);
+                }
+            }
+            Input::LogFailed(_, why) => self.fail(format!("writing the log failed: {why}"), out),
+            Input::SegmentReady(segment) => {
+                if let Err(why) = self.log.segment_ready(segment) {
+                    self.fail(why.to_string(), out);
+                }
+            }
+            Input::Storage(done) => self.stored(now, done, out),
+            Input::Tick => {}
+        }
+        self.give_answers(out);
+    }
+
+    /// Ends a turn: lets time pass, proposes what came in, and starts what is to be written, sent, applied and read.
+    pub fn finish(&mut self, now: Tick, out: &mut Vec<Output>) {
+        if self.failed.is_some() {
+            return;
+        }
+        let ticked = self.tick(now);
+        // What is answered as not proposed must not be proposed in the same turn.
+        self.give_answers(out);
+        self.send_to_leaders(now, out);
+        self.each(now, out, |replica, turn| replica.finish(turn));
+        self.retain(out);
+        if ticked {
+            self.log.idle();
+        }
+        let tickets = &mut self.tickets;
+        let mut next_ticket = || {
+            *tickets += 1;
+            Ticket(*tickets)
+        };
+        self.log.turn(&mut next_ticket, out);
+        self.give_answers(out);
+    }
+
+    /// Whether the shard serves no more, and why.
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    /// One tick at most: a node that was starved of time must not take that for its leader's silence.
+    fn tick(&mut self, now: Tick) -> bool {
+        let tick_ms = self.config.timing.tick_ms;
+        let passed = now.mono_ms.saturating_sub(self.last_tick_ms);
+        if passed < tick_ms {
+            return false;
+        }
+        self.last_tick_ms = if passed < 2 * tick_ms { self.last_tick_ms + tick_ms } else { now.mono_ms };
+        // Raft must not campaign between a snapshot's log and its state.
+        let ticking = self.replicas.values_mut().filter(|replica| !replica.is_installing());
+        ticking.for_each(|replica| replica.raft.tick());
+        self.requests.tick();
+        for id in self.requests.late(now.mono_ms) {
+            let error = match self.requests.get_mut(id).map(|pending| &pending.stage) {
+                Some(Stage::Leader { .. }) => Error::NoLeader,
+                _ => Error::DeadlineExceeded,
+            };
+            self.answers.push((Waiter::Local(id), Err(error)));
+        }
+        true
+    }
+
+    fn request(&mut self, now: Tick, id: RequestId, request: Request, out: &mut Vec<Output>) {
+        if self.requests.len() >= REQUESTS_PENDING_MAX {
+            let error = Error::Overloaded(format!("{REQUESTS_PENDING_MAX} requests are waiting"));
+            return out.push(Output::Reply(id, Err(error)));
+        }
+        let deadline_ms = request.deadline_ms;
+        let outcome = match request.operation {
+            Operation::Status => return out.push(Output::Reply(id, Ok(Reply::Status(self.status())))),
+            Operation::Write(command) => self.accept_write(now, id, deadline_ms, command),
+            Operation::Read(group, mode, op) => self.accept_read(id, deadline_ms, group, mode, op),
+        };
+        if let Err(error) = outcome {
+            out.push(Output::Reply(id, Err(error)));
+        }
+    }
+
+    fn accept_write(&mut self, now: Tick, id: RequestId, deadline_ms: u64, command: Command) -> Result<(), Error> {
+        command.validate()?;
+        let group = group_of(&command.bucket, self.config.groups);
+        if !self.replicas.contains_key(&group) {
+            return Err(Error::NotReady(format!("group {group} does not live on shard {}", self.config.shard)));
+        }
+        let until_ms = now.mono_ms + self.config.timing.leader_wait_ms;
+        self.requests.insert(id, Pending { deadline_ms, stage: Stage::Leader { group, command, until_ms } });
+        Ok(())
+    }
+
+    fn accept_read(
+        &mut self,
+        id: RequestId,
+        deadline_ms: u64,
+        group: GroupId,
+        mode: ReadMode,
+        op: ReadOp,
+    ) -> Result<(), Error> {
+        let shard = self.config.shard;
+        let replica = self
+            .replicas
+            .get_mut(&group)
+            .ok_or_else(|| Error::NotReady(format!("group {group} does not live on shard {shard}")))?;
+        self.requests.insert(id, Pending { deadline_ms, stage: Stage::Reading });
+        // A view was opened by a read that had its round; what it shows is settled.
+        let settled = matches!(op, ReadOp::ScanNext { .. } | ReadOp::ScanEnd { .. });
+        match mode {
+            ReadMode::Linearizable if !settled => replica.reads.push(id, op),
+            _ => replica.read_now(id, op),
+        }
+        Ok(())
+    }
+
+    /// Brings the writes that wait for a leader to it, here or on a peer.
+    fn send_to_leaders(&mut self, now: Tick, out: &mut Vec<Output>) {
+        let mut waiting = self.requests.take_leaderless();
+        waiting.retain(|&id| !self.send_to_leader(now, id, out));
+        self.requests.keep_leaderless(waiting);
+    }
+
+    /// False: it goes on waiting.
+    fn send_to_leader(&mut self, now: Tick, id: RequestId, out: &mut Vec<Output>) -> bool {
+        // It was answered meanwhile.
+        let Some(pending) = self.requests.get_mut(id) else { return true };
+        let deadline_in_ms = pending.deadline_ms.saturating_sub(now.mono_ms);
+        let Stage::Leader { group, .. } = pending.stage else { return true };
+        let Some(replica) = self.replicas.get(&group) else { return true };
+        let leads = replica.raft.is_leader();
+        let peer = replica.raft.leader().filter(|leader| self.peers_up.contains(leader));
+        if !leads && peer.is_none() {
+            return false;
+        }
+        let Stage::Leader { command, until_ms, .. } = std::mem::replace(&mut pending.stage, Stage::Here) else {
+            return true;
+        };
+        if leads {
+            self.one(now, group, out, |replica, turn| replica.write(&command, Waiter::Local(id), turn));
+        } else if let Some(peer) = peer {
+            let forward = self.requests.forward(id);
+            let body = Body::Forward { id: forward, deadline_in_ms, command: command.clone() };
+            out.push(Output::Send(peer, Envelope { group, body }));
+            if let Some(pending) = self.requests.get_mut(id) {
+                pending.stage = Stage::Peer { group, command, peer, forward, until_ms };
+            }
+        }
+        true
+    }
+
+    fn message(&mut self, now: Tick, from: NodeId, envelope: Envelope, out: &mut Vec<Output>) {
+        let group = envelope.group;
+        if !self.replicas.contains_key(&group) {
+            return out.push(Output::Report(Event::RefusedMessage(from, group, "no such group on this shard")));
+        }
+        match envelope.body {
+            Body::Raft(message) => self.one(now, group, out, |replica, turn| replica.message(from, message, turn)),
+            Body::Forward { id, command, .. } => {
+                let right = group_of(&command.bucket, self.config.groups) == group;
+                let waiter = Waiter::Peer(group, from, id);
+                match command.validate() {
+                    Ok(()) if right => {
+                        self.one(now, group, out, |replica, turn| replica.write(&command, waiter, turn));
+                    }
+                    Ok(()) => self.answers.push((waiter, Err(Error::invalid("the write belongs to another group")))),
+                    Err(error) => self.answers.push((waiter, Err(error))),
+                }
+            }
+            Body::ForwardReply { id, reply } => self.forward_reply(from, id, reply),
+            Body::SnapshotChunk { transfer, meta, chunk, last, data } => self.one(now, group, out, |replica, turn| {
+                replica.receive_chunk(from, (transfer, chunk, last), &meta, data, turn);
+            }),
+            Body::SnapshotAck { transfer, chunk, accepted } => self.one(now, group, out, |replica, turn| {
+                replica.snapshot_ack(from, Ticket(transfer), chunk, accepted, turn);
+            }),
+        }
+    }
+
+    /// A peer answered a forwarded write. What it did not propose can be brought elsewhere.
+    fn forward_reply(&mut self, from: NodeId, forward: u64, reply: Result<Reply, Error>) {
+        let Some(id) = self.requests.forwarded(from, forward) else { return };
+        if reply == Err(Error::NoLeader)
+            && let Some(pending) = self.requests.get_mut(id)
+        {
+            let stage = std::mem::replace(&mut pending.stage, Stage::Here);
+            if let Stage::Peer { group, command, until_ms, .. } = stage {
+                self.requests.wait_for_leader(id, Stage::Leader { group, command, until_ms });
+            }
+            return;
+        }
+        self.answers.push((Waiter::Local(id), reply));
+    }
+
+    fn peer_down(&mut self, now: Tick, peer: NodeId, out: &mut Vec<Output>) {
+        self.peers_up.remove(&peer);
+        self.each(now, out, |replica, turn| {
+            replica.raft.unreachable(peer);
+            if replica.sending.to(peer).is_some() {
+                replica.abort_snapshot(peer, turn);
+            }
+        });
+        for id in self.requests.with_peer(peer) {
+            self.answers.push((Waiter::Local(id), Err(Error::OutcomeUnknown)));
+        }
+    }
+
+    fn stored(&mut self, now: Tick, done: StorageDone, out: &mut Vec<Output>) {
+        match done {
+            StorageDone::Applied { group, index, replies, purge } => self.one(now, group, out, |replica, turn| {
+                for (index, replies) in replies {
+                    turn.answers.extend(replica.proposals.applied(index).into_iter().zip(replies));
+                }
+                replica.applied(index);
+                replica.purge |= purge;
+            }),
+            StorageDone::Read { results } => {
+                let answers = results.into_iter().map(|(ticket, result)| (Waiter::Local(RequestId(ticket.0)), result));
+                self.answers.extend(answers);
+            }
+            StorageDone::Persisted { applied } => self.retention.persisted(applied.into_iter().collect()),
+            StorageDone::Purged { group, more } => self.one(now, group, out, |replica, _| replica.purged(more)),
+            StorageDone::SnapshotOpened { group, ticket, meta } => {
+                self.one(now, group, out, |replica, turn| replica.snapshot_opened(ticket, meta, turn));
+            }
+            StorageDone::SnapshotChunk { ticket, data, last } => {
+                self.each(now, out, |replica, turn| replica.snapshot_chunk(ticket, data.clone(), last, turn));
+            }
+            StorageDone::SnapshotClosed => {}
+            StorageDone::SnapshotStaged { group, chunk, refused } => {
+                self.one(now, group, out, |replica, turn| replica.staged(chunk, refused.is_none(), turn));
+            }
+            StorageDone::SnapshotInstalled { group, .. } => {
+                self.one(now, group, out, |replica, turn| replica.installed(turn));
+            }
+            StorageDone::Failed(error) => self.fail(error.to_string(), out),
+        }
+    }
+
+    /// Clears the oldest segment when there are too many.
+    fn retain(&mut self, out: &mut Vec<Output>) {
+        // A replica in the middle of an installation has no log that could be written again.
+        if self.replicas.values().all(|replica| replica.install.is_none()) {
+            self.retention.go_on(self.config.log.segments_kept, &mut self.log, &mut self.replicas, out);
+        }
+    }
+
+    fn one(&mut self, now: Tick, group: GroupId, out: &mut Vec<Output>, then: impl FnOnce(&mut Replica, &mut Turn)) {
+        let Some(replica) = self.replicas.get_mut(&group) else { return };
+        let (config, log, answers, tickets) = (&self.config, &mut self.log, &mut self.answers, &mut self.tickets);
+        then(replica, &mut Turn { now, config, log, out, answers, tickets });
+    }
+
+    fn each(&mut self, now: Tick, out: &mut Vec<Output>, mut then: impl FnMut(&mut Replica, &mut Turn)) {
+        let (config, log, answers, tickets) = (&self.config, &mut self.log, &mut self.answers, &mut self.tickets);
+        let mut turn = Turn { now, config, log, out, answers, tickets };
+        self.replicas.values_mut().for_each(|replica| then(replica, &mut turn));
+    }
+
+    /// Answers go out: to requests of this node here, to peers with the group that they asked about.
+    fn give_answers(&mut self, out: &mut Vec<Output>) {
+        for (waiter, answer) in self.answers.drain(..) {
+            match waiter {
+                Waiter::Local(id) => {
+                    // Unless its deadline was faster.
+                    if self.requests.remove(id).is_some() {
+                        out.push(Output::Reply(id, answer));
+                    }
+                }
+                Waiter::Peer(group, peer, id) => {
+                    let body = Body::ForwardReply { id, reply: answer };
+                    out.push(Output::Send(peer, Envelope { group, body }));
+                }
+            }
+        }
+    }
+
+    fn status(&self) -> ShardStatus {
+        ShardStatus {
+            shard: self.config.shard,
+            groups: self.replicas.values().map(Replica::status).collect(),
+            reachable: self.peers_up.iter().copied().collect(),
+        }
+    }
+
+    /// Stops serving. What was proposed may survive elsewhere; reads were not answered.
+    fn fail(&mut self, why: String, out: &mut Vec<Output>) {
+        self.answers.clear();
+        for id in self.requests.all() {
+            let waiting = self.requests.remove(id).map(|pending| pending.stage);
+            let error = match waiting {
+                Some(Stage::Leader { .. } | Stage::Reading) => Error::NotReady(why.clone()),
+                _ => Error::OutcomeUnknown,
+            };
+            out.push(Output::Reply(id, Err(error)));
+        }
+        out.push(Output::Report(Event::Failed(why.clone())));
+        self.failed = Some(why);
+    }
+
+    fn step_failed(&mut self, input: Input, out: &mut Vec<Output>) {
+        if let (Input::Request(id, _), Some(why)) = (input, &self.failed) {
+            out.push(Output::Reply(id, Err(Error::NotReady(why.clone()))));
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! How a shard comes up from what a node found on its disk: the same for the real one and the simulated one.
+
+use std::collections::BTreeMap;
+
+use crate::config::Config;
+use crate::log::RecoveredLog;
+use crate::machine::Machine;
+use crate::placement::{all_groups, shard_of};
+use crate::raft::Configuration;
+use crate::replica::FOUNDED;
+use crate::shard::{RecoverError, Recovered, Shard};
+use crate::storage::{SnapshotMeta, StorageWorker};
+use crate::store::Store;
+use crate::types::Tick;
+
+/// Brings up one shard and its storage worker. `seed` must be drawn anew at each start.
+pub fn start_shard<S: Store>(
+    config: Config,
+    seed: u64,
+    now: Tick,
+    log: &RecoveredLog,
+    store: S,
+) -> Result<(Shard, StorageWorker<S>), RecoverError> {
+    let mut machines = Vec::new();
+    let founders = Configuration::of(config.founders.iter().copied()).encode();
+    let mut recovered = Recovered { epoch: log.next_epoch, logs: BTreeMap::new(), stored: BTreeMap::new() };
+    for group in all_groups(config.groups).filter(|&group| shard_of(group, config.shards) == config.shard) {
+        let mut machine =
+            Machine::load(&store, group, config.groups).map_err(|error| RecoverError(error.to_string()))?;
+        machine.found(FOUNDED, founders.clone());
+        let stored = SnapshotMeta {
+            index: machine.applied(),
+            term: machine.applied_term(),
+            configuration: machine.configuration().clone(),
+        };
+        recovered.stored.insert(group, stored);
+        if let Some(log) = log.groups.get(&group) {
+            recovered.logs.insert(group, log.clone());
+        }
+        machines.push(machine);
+    }
+    let shard = Shard::recover(config, seed, now, recovered)?;
+    Ok((shard, StorageWorker::new(store, machines)))
+}

@@ -1,0 +1,186 @@
+//! The work that a shard gives to its storage thread, and what comes back. Jobs are done strictly in order.
+//!
+//! `worker::StorageWorker::run` does a job; io calls it on a thread, sim in a queue with delays.
+
+mod chunk;
+mod scans;
+mod sending;
+mod staging;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+mod worker;
+
+use bytes::Bytes;
+
+pub use worker::StorageWorker;
+
+use crate::error::Error;
+use crate::request::{ReadOp, Reply};
+use crate::store::StoreError;
+use crate::types::{GroupId, LogIndex, Term, Ticket};
+
+/// A committed entry on its way to the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its position.
+    pub index: LogIndex,
+    /// Its term.
+    pub term: Term,
+    /// Commands as `machine::entry` encodes them; empty for a leader's first entry and for configuration changes.
+    pub commands: Bytes,
+    /// Whether somebody waits for the replies here.
+    pub wants_replies: bool,
+}
+
+/// What identifies a group's state: everything below `index` is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotMeta {
+    /// The last applied entry.
+    pub index: LogIndex,
+    /// Its term.
+    pub term: Term,
+    /// The configuration at that point, as `raft::membership` encodes it.
+    pub configuration: Bytes,
+}
+
+/// A read and the ticket of its completion.
+pub type TicketedRead = (Ticket, ReadOp);
+
+/// Work for the storage thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorageJob {
+    /// Applies entries in order, as one batch with the applied index.
+    Apply {
+        /// Whose.
+        group: GroupId,
+        /// Contiguous, and behind all that were applied.
+        entries: Vec<Committed>,
+        /// The configuration after these entries, if one of them changed it.
+        configuration: Option<Bytes>,
+    },
+    /// Reads from the present state. `now_ms` ages the views.
+    Read {
+        /// Whose.
+        group: GroupId,
+        /// All answered together.
+        reads: Vec<TicketedRead>,
+        /// [`crate::Tick::mono_ms`] when the job was made.
+        now_ms: u64,
+    },
+    /// Makes everything before durable.
+    Persist,
+    /// Removes up to `limit` keys of dropped buckets, replaced generations and unfinished snapshots.
+    Purge {
+        /// Whose.
+        group: GroupId,
+        /// At most so many keys.
+        limit: usize,
+    },
+    /// Opens a view of the group for sending it as a snapshot.
+    SnapshotOpen {
+        /// Whose.
+        group: GroupId,
+        /// Names the view from here on.
+        ticket: Ticket,
+    },
+    /// Reads the next chunk of an open snapshot.
+    SnapshotRead {
+        /// From `SnapshotOpen`.
+        ticket: Ticket,
+        /// About so many bytes.
+        bytes_max: usize,
+    },
+    /// Forgets an open snapshot.
+    SnapshotClose {
+        /// From `SnapshotOpen`.
+        ticket: Ticket,
+    },
+    /// Writes one received chunk beside the present state, which goes on serving. Chunk 0 starts anew.
+    SnapshotStage {
+        /// Whose.
+        group: GroupId,
+        /// Counts from 0.
+        chunk: u64,
+        /// As `SnapshotRead` made it.
+        data: Bytes,
+    },
+    /// Makes what was staged the group's state, and durable.
+    SnapshotInstall {
+        /// Whose.
+        group: GroupId,
+        /// What it is.
+        meta: SnapshotMeta,
+    },
+}
+
+/// What became of a [`StorageJob`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorageDone {
+    /// Of `Apply`.
+    Applied {
+        /// Whose.
+        group: GroupId,
+        /// Everything up to here is applied.
+        index: LogIndex,
+        /// For each entry that wanted replies: one for each of its commands.
+        replies: Vec<(LogIndex, Vec<Result<Reply, Error>>)>,
+        /// There is something to purge.
+        purge: bool,
+    },
+    /// Of `Read`.
+    Read {
+        /// In the order of the job.
+        results: Vec<(Ticket, Result<Reply, Error>)>,
+    },
+    /// Of `Persist`: what each group of this shard had applied then.
+    Persisted {
+        /// In the order of groups.
+        applied: Vec<(GroupId, LogIndex)>,
+    },
+    /// Of `Purge`.
+    Purged {
+        /// Whose.
+        group: GroupId,
+        /// There is more to do.
+        more: bool,
+    },
+    /// Of `SnapshotOpen`.
+    SnapshotOpened {
+        /// Whose.
+        group: GroupId,
+        /// As given.
+        ticket: Ticket,
+        /// What the view holds.
+        meta: SnapshotMeta,
+    },
+    /// Of `SnapshotRead`.
+    SnapshotChunk {
+        /// As given.
+        ticket: Ticket,
+        /// Opaque; for `SnapshotStage` on the other node, whichever engine it has.
+        data: Bytes,
+        /// This was the last.
+        last: bool,
+    },
+    /// Of `SnapshotClose`: nothing to do.
+    SnapshotClosed,
+    /// Of `SnapshotStage`.
+    SnapshotStaged {
+        /// Whose.
+        group: GroupId,
+        /// As given.
+        chunk: u64,
+        /// None, or why the data was refused (damaged in flight, out of order).
+        refused: Option<String>,
+    },
+    /// Of `SnapshotInstall`.
+    SnapshotInstalled {
+        /// Whose.
+        group: GroupId,
+        /// As given.
+        meta: SnapshotMeta,
+    },
+    /// The store failed: the shard must stop.
+    Failed(StoreError),
+}

@@ -1,0 +1,142 @@
+//! Writing a received snapshot into a generation of its own, beside the state that goes on serving.
+//!
+//! Nothing counts until [`Staging::complete`] and the meta record names the generation. An attempt that is given up leaves
+//! garbage, which the purge finds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::machine::keys::{Generation, KIND_BUCKET, KIND_DATA, take_number};
+use crate::machine::{Bucket, DecodeError, Meta, ValueRecord};
+use crate::name::BucketName;
+use crate::storage::chunk::Chunk;
+use crate::store::WriteSet;
+use crate::types::{GroupId, Version};
+
+/// A snapshot that is coming in.
+pub(super) struct Staging {
+    generation: u32,
+    meta: Meta,
+    next_chunk: u64,
+    complete: bool,
+    last_key: Bytes,
+    buckets: BTreeMap<BucketName, Bucket>,
+    /// The buckets that may have values, by what stands in front of these.
+    created: BTreeSet<Version>,
+}
+
+/// Why a chunk is not taken. What was staged before stays.
+pub(super) type Refused = String;
+
+impl Staging {
+    /// Begins with chunk 0. `default_exists`: whether the group has the bucket that exists without a record.
+    pub(super) fn begin(
+        group: GroupId,
+        generation: u32,
+        default_exists: bool,
+        data: Bytes,
+    ) -> Result<(Staging, WriteSet), Refused> {
+        let chunk = Chunk::decode(data.clone()).map_err(|error| error.to_string())?;
+        let Some(meta) = chunk.meta else {
+            return Err(format!("chunk {} came first", chunk.number));
+        };
+        let mut staging = Staging {
+            generation,
+            meta: Meta { generation, ..meta },
+            next_chunk: 0,
+            complete: false,
+            last_key: Bytes::new(),
+            buckets: BTreeMap::new(),
+            created: BTreeSet::new(),
+        };
+        if default_exists {
+            staging.created.insert(Bucket::default().created_version);
+        }
+        let writes = staging.chunk(group, 0, data)?;
+        Ok((staging, writes))
+    }
+
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Takes the next chunk and says what to write.
+    pub(super) fn chunk(&mut self, group: GroupId, number: u64, data: Bytes) -> Result<WriteSet, Refused> {
+        let mut chunk = Chunk::decode(data).map_err(|error| error.to_string())?;
+        if self.complete {
+            return Err("the snapshot is complete already".to_owned());
+        }
+        if number != self.next_chunk || chunk.number != number {
+            return Err(format!("chunk {} came as {number} instead of {}", chunk.number, self.next_chunk));
+        }
+        if (chunk.group, chunk.applied, chunk.term) != (group, self.meta.applied, self.meta.term) {
+            return Err("the chunk is of another snapshot".to_owned());
+        }
+        let records = self.records(group, &mut chunk).map_err(|error| error.to_string())?;
+        self.next_chunk += 1;
+        self.complete = chunk.last;
+        for (name, bucket) in records.buckets {
+            self.created.insert(bucket.created_version);
+            self.buckets.insert(name, bucket);
+        }
+        self.last_key = records.last_key;
+        Ok(records.writes)
+    }
+
+    /// Checks all of a chunk before anything of it is taken.
+    fn records(&self, group: GroupId, chunk: &mut Chunk) -> Result<Records, DecodeError> {
+        let generation = Generation::new(group, self.generation);
+        let mut records = Records { last_key: self.last_key.clone(), buckets: Vec::new(), writes: WriteSet::default() };
+        while let Some((key, value)) = chunk.record()? {
+            if key <= records.last_key {
+                return Err(DecodeError("the records are out of order"));
+            }
+            match key[0] {
+                KIND_BUCKET => records.buckets.push(self.bucket(&key, value.clone())?),
+                KIND_DATA => self.value(&key, value.clone(), &records.buckets)?,
+                _ => return Err(DecodeError("unknown kind of record")),
+            }
+            // Copied, so that the store does not keep the whole chunk for the sake of one value in it.
+            records.writes.changes.insert(generation.key(&key), Some(Bytes::copy_from_slice(&value)));
+            records.last_key = key;
+        }
+        records.last_key = Bytes::copy_from_slice(&records.last_key);
+        Ok(records)
+    }
+
+    fn bucket(&self, key: &[u8], value: Bytes) -> Result<(BucketName, Bucket), DecodeError> {
+        let (name, bucket) = Bucket::decode_named(&key[1..], value)?;
+        if bucket.created_version > self.meta.version || bucket.created_version == Version::default() {
+            return Err(DecodeError("a bucket's version is not possible"));
+        }
+        Ok((name, bucket))
+    }
+
+    fn value(&self, key: &[u8], value: Bytes, new: &[(BucketName, Bucket)]) -> Result<(), DecodeError> {
+        let (created, key) = take_number(&key[1..]).ok_or(DecodeError("a value without a bucket's number"))?;
+        let created = Version(created);
+        if key.is_empty() {
+            return Err(DecodeError("a value's key is empty"));
+        }
+        if !self.created.contains(&created) && !new.iter().any(|(_, bucket)| bucket.created_version == created) {
+            return Err(DecodeError("a value without a bucket"));
+        }
+        if ValueRecord::decode(value)?.version > self.meta.version {
+            return Err(DecodeError("a value's version is not possible"));
+        }
+        Ok(())
+    }
+
+    /// The whole state's meta and buckets, once the last chunk has come.
+    pub(super) fn complete(self) -> Option<(Meta, BTreeMap<BucketName, Bucket>)> {
+        self.complete.then_some((self.meta, self.buckets))
+    }
+}
+
+/// What a chunk holds, checked.
+struct Records {
+    last_key: Bytes,
+    buckets: Vec<(BucketName, Bucket)>,
+    writes: WriteSet,
+}

@@ -1,0 +1,231 @@
+//! Does the jobs of one shard, one after the other. It owns the shard's handle of the store and all that only the storage side
+//! knows: the state machines, the open views, what comes in of a snapshot.
+//!
+//! Invariants worth naming:
+//! - a group's data and its applied index change in one batch, and so do they when a snapshot is installed;
+//! - what `Persisted` reports was written before the persist began;
+//! - a failure of the store is final: after [`StorageDone::Failed`] no job may follow.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::name::BucketName;
+use crate::request::{ReadOp, Reply};
+use crate::storage::scans::{ScanRequest, Scans};
+use crate::storage::sending::Sending;
+use crate::storage::staging::{Refused, Staging};
+use crate::storage::{Committed, SnapshotMeta, StorageDone, StorageJob, TicketedRead};
+use crate::store::{Store, StoreError, WriteSet};
+use crate::types::{GroupId, Ticket};
+
+/// The storage side of a shard.
+pub struct StorageWorker<S: Store> {
+    store: S,
+    machines: BTreeMap<GroupId, Machine>,
+    scans: Scans<S::View>,
+    sending: BTreeMap<Ticket, Sending<S::View>>,
+    staging: BTreeMap<GroupId, Staging>,
+}
+
+impl<S: Store> StorageWorker<S> {
+    /// A worker for these groups, each as [`Machine::load`] found it in `store`.
+    pub fn new(store: S, machines: impl IntoIterator<Item = Machine>) -> StorageWorker<S> {
+        StorageWorker {
+            store,
+            machines: machines.into_iter().map(|machine| (machine.group(), machine)).collect(),
+            scans: Scans::new(),
+            sending: BTreeMap::new(),
+            staging: BTreeMap::new(),
+        }
+    }
+
+    /// Does one job. The answer is the job's own, or [`StorageDone::Failed`].
+    pub fn run(&mut self, job: StorageJob) -> StorageDone {
+        let done = match job {
+            StorageJob::Apply { group, entries, configuration } => self.apply(group, &entries, configuration),
+            StorageJob::Read { group, reads, now_ms } => self.read(group, reads, now_ms),
+            StorageJob::Persist => self.persist(),
+            StorageJob::Purge { group, limit } => self.purge(group, limit),
+            StorageJob::SnapshotOpen { group, ticket } => self.snapshot_open(group, ticket),
+            StorageJob::SnapshotRead { ticket, bytes_max } => self.snapshot_read(ticket, bytes_max),
+            StorageJob::SnapshotClose { ticket } => {
+                self.sending.remove(&ticket);
+                Ok(StorageDone::SnapshotClosed)
+            }
+            StorageJob::SnapshotStage { group, chunk, data } => {
+                let refused = self.snapshot_stage(group, chunk, data);
+                refused.map(|refused| StorageDone::SnapshotStaged { group, chunk, refused: refused.err() })
+            }
+            StorageJob::SnapshotInstall { group, meta } => self.snapshot_install(group, meta),
+        };
+        done.unwrap_or_else(StorageDone::Failed)
+    }
+
+    /// Forgets a group's state, durably: nothing is applied any more. For a start after an installation that was cut off.
+    pub fn wipe(&mut self, group: GroupId) -> Result<(), StoreError> {
+        self.staging.remove(&group);
+        self.scans.close_group(group);
+        let generation = self.machine(group)?.free_generation(&self.store)?;
+        let writes = self.machine_mut(group)?.wipe(generation);
+        self.store.write(writes)?;
+        self.store.persist()
+    }
+
+    /// A group's state machine, if the group is on this shard.
+    pub fn group(&self, group: GroupId) -> Option<&Machine> {
+        self.machines.get(&group)
+    }
+
+    /// A hash of a group's state, equal on all replicas that applied the same entries: see [`Machine::state_hash`].
+    pub fn state_hash(&self, group: GroupId) -> Result<u64, StoreError> {
+        self.machine(group)?.state_hash(&self.store)
+    }
+
+    /// The store, for a look from outside.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Ends the worker and gives the store back.
+    pub fn into_store(self) -> S {
+        self.store
+    }
+
+    fn machine(&self, group: GroupId) -> Result<&Machine, StoreError> {
+        self.machines.get(&group).ok_or_else(|| StoreError(format!("group {group} is not on this shard")))
+    }
+
+    fn machine_mut(&mut self, group: GroupId) -> Result<&mut Machine, StoreError> {
+        self.machines.get_mut(&group).ok_or_else(|| StoreError(format!("group {group} is not on this shard")))
+    }
+
+    fn apply(
+        &mut self,
+        group: GroupId,
+        entries: &[Committed],
+        configuration: Option<Bytes>,
+    ) -> Result<StorageDone, StoreError> {
+        let Some(machine) = self.machines.get_mut(&group) else {
+            return Err(StoreError(format!("group {group} is not on this shard")));
+        };
+        let (writes, replies) = machine.apply(&self.store, entries, configuration)?;
+        let (index, purge) = (machine.applied(), machine.needs_purge());
+        self.store.write(writes)?;
+        Ok(StorageDone::Applied { group, index, replies, purge })
+    }
+
+    fn read(&mut self, group: GroupId, reads: Vec<TicketedRead>, now_ms: u64) -> Result<StorageDone, StoreError> {
+        self.scans.close_idle(now_ms);
+        let mut results = Vec::with_capacity(reads.len());
+        for (ticket, read) in reads {
+            results.push((ticket, self.read_one(group, &read, now_ms)?));
+        }
+        Ok(StorageDone::Read { results })
+    }
+
+    fn read_one(&mut self, group: GroupId, read: &ReadOp, now_ms: u64) -> Result<Result<Reply, Error>, StoreError> {
+        match read {
+            ReadOp::ScanNext { view } => return self.scans.next(*view, now_ms),
+            ReadOp::ScanEnd { view } => {
+                self.scans.end(*view);
+                return Ok(Ok(Reply::Done));
+            }
+            _ => {}
+        }
+        let Some(machine) = self.machines.get(&group) else {
+            return Err(StoreError(format!("group {group} is not on this shard")));
+        };
+        match read {
+            ReadOp::Get { bucket, key } => machine.get(&self.store, bucket, key),
+            ReadOp::GetMany { bucket, keys } => machine.get_many(&self.store, bucket, keys),
+            ReadOp::Scan { bucket, range, limit, reverse, keys_only } => {
+                let request = ScanRequest { bucket, range, limit: *limit, reverse: *reverse, keys_only: *keys_only };
+                self.scans.start(&self.store, machine, request, now_ms)
+            }
+            ReadOp::ListBuckets { prefix } => machine.list_buckets(&self.store, prefix),
+            ReadOp::DescribeBucket { bucket } => machine.describe_bucket(&self.store, bucket),
+            ReadOp::ScanNext { .. } | ReadOp::ScanEnd { .. } => unreachable!("answered above"),
+        }
+    }
+
+    fn persist(&mut self) -> Result<StorageDone, StoreError> {
+        let applied = self.machines.values().map(|machine| (machine.group(), machine.applied())).collect();
+        self.store.persist()?;
+        Ok(StorageDone::Persisted { applied })
+    }
+
+    fn purge(&mut self, group: GroupId, limit: usize) -> Result<StorageDone, StoreError> {
+        let staging = self.staging.get(&group).map(Staging::generation);
+        let Some(machine) = self.machines.get_mut(&group) else {
+            return Err(StoreError(format!("group {group} is not on this shard")));
+        };
+        let writes = machine.purge(&self.store, limit, staging)?;
+        let more = machine.needs_purge();
+        self.store.write(writes)?;
+        Ok(StorageDone::Purged { group, more })
+    }
+
+    fn snapshot_open(&mut self, group: GroupId, ticket: Ticket) -> Result<StorageDone, StoreError> {
+        let sending = Sending::new(self.machine(group)?, self.store.view());
+        let meta = sending.meta();
+        self.sending.insert(ticket, sending);
+        Ok(StorageDone::SnapshotOpened { group, ticket, meta })
+    }
+
+    fn snapshot_read(&mut self, ticket: Ticket, bytes_max: usize) -> Result<StorageDone, StoreError> {
+        let Some(sending) = self.sending.get_mut(&ticket) else {
+            return Err(StoreError(format!("no snapshot is open under ticket {ticket}")));
+        };
+        let (data, last) = sending.read(bytes_max)?;
+        Ok(StorageDone::SnapshotChunk { ticket, data, last })
+    }
+
+    fn snapshot_stage(&mut self, group: GroupId, chunk: u64, data: Bytes) -> Result<Result<(), Refused>, StoreError> {
+        let staged = if chunk == 0 { self.stage_first(group, data)? } else { self.stage_next(group, chunk, data) };
+        match staged {
+            Ok(writes) => self.store.write(writes).map(Ok),
+            Err(refused) => Ok(Err(refused)),
+        }
+    }
+
+    /// Starts anew in a generation without a key: what an earlier attempt left is for the purge, which is bounded.
+    fn stage_first(&mut self, group: GroupId, data: Bytes) -> Result<Result<WriteSet, Refused>, StoreError> {
+        let machine = self.machine(group)?;
+        let generation = machine.free_generation(&self.store)?;
+        let default_exists = machine.owns(&BucketName::DEFAULT);
+        let (staging, writes) = match Staging::begin(group, generation, default_exists, data) {
+            Ok(begun) => begun,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        if self.staging.insert(group, staging).is_some() {
+            self.machine_mut(group)?.sweep_again();
+        }
+        Ok(Ok(writes))
+    }
+
+    fn stage_next(&mut self, group: GroupId, chunk: u64, data: Bytes) -> Result<WriteSet, Refused> {
+        match self.staging.get_mut(&group) {
+            Some(staging) => staging.chunk(group, chunk, data),
+            None => Err(format!("chunk {chunk} came without those before it")),
+        }
+    }
+
+    fn snapshot_install(&mut self, group: GroupId, meta: SnapshotMeta) -> Result<StorageDone, StoreError> {
+        let complete = self.staging.remove(&group).and_then(Staging::complete);
+        let Some((staged, buckets)) = complete else {
+            return Err(StoreError(format!("no whole snapshot of group {group} is there to be installed")));
+        };
+        if (staged.applied, staged.term) != (meta.index, meta.term) {
+            return Err(StoreError(format!("another snapshot of group {group} is there than is to be installed")));
+        }
+        self.scans.close_group(group);
+        let staged = crate::machine::Meta { configuration: meta.configuration.clone(), ..staged };
+        let writes = self.machine_mut(group)?.replace(staged, buckets);
+        self.store.write(writes)?;
+        self.store.persist()?;
+        Ok(StorageDone::SnapshotInstalled { group, meta })
+    }
+}

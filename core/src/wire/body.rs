@@ -1,0 +1,126 @@
+//! The bytes of an envelope's body.
+
+use bytes::{Buf, BufMut, Bytes};
+
+use super::Body;
+use crate::machine::reply;
+use crate::raft::Message;
+use crate::storage::SnapshotMeta;
+use crate::types::{LogIndex, Term};
+
+const RAFT: u8 = 1;
+const FORWARD: u8 = 2;
+const FORWARD_REPLY: u8 = 3;
+const SNAPSHOT_CHUNK: u8 = 4;
+const SNAPSHOT_ACK: u8 = 5;
+
+/// The longest configuration in a snapshot's description, in bytes.
+const CONFIGURATION_BYTES_MAX: usize = 64 << 10;
+
+pub(super) fn kind(body: &Body) -> u8 {
+    match body {
+        Body::Raft(_) => RAFT,
+        Body::Forward { .. } => FORWARD,
+        Body::ForwardReply { .. } => FORWARD_REPLY,
+        Body::SnapshotChunk { .. } => SNAPSHOT_CHUNK,
+        Body::SnapshotAck { .. } => SNAPSHOT_ACK,
+    }
+}
+
+/// About how many bytes the body takes.
+pub(super) fn weight(body: &Body) -> usize {
+    match body {
+        Body::Raft(message) => message.encoded_len(),
+        Body::Forward { command, .. } => 16 + command.encoded_len(),
+        Body::ForwardReply { .. } => 64,
+        Body::SnapshotChunk { data, meta, .. } => 64 + data.len() + meta.configuration.len(),
+        Body::SnapshotAck { .. } => 17,
+    }
+}
+
+pub(super) fn encode(body: &Body, out: &mut Vec<u8>) {
+    match body {
+        Body::Raft(message) => message.encode(out),
+        Body::Forward { id, deadline_in_ms, command } => {
+            out.put_u64_le(*id);
+            out.put_u64_le(*deadline_in_ms);
+            command.encode(out);
+        }
+        Body::ForwardReply { id, reply } => {
+            out.put_u64_le(*id);
+            reply::encode(reply, out);
+        }
+        Body::SnapshotChunk { transfer, meta, chunk, last, data } => {
+            out.put_u64_le(*transfer);
+            out.put_u64_le(meta.index.0);
+            out.put_u64_le(meta.term.0);
+            out.put_u32_le(meta.configuration.len() as u32);
+            out.put_slice(&meta.configuration);
+            out.put_u64_le(*chunk);
+            out.put_u8(u8::from(*last));
+            out.put_slice(data);
+        }
+        Body::SnapshotAck { transfer, chunk, accepted } => {
+            out.put_u64_le(*transfer);
+            out.put_u64_le(*chunk);
+            out.put_u8(u8::from(*accepted));
+        }
+    }
+}
+
+pub(super) fn decode(kind: u8, mut bytes: Bytes) -> Result<Body, &'static str> {
+    match kind {
+        RAFT => Message::decode(bytes).map(Body::Raft),
+        FORWARD => {
+            let id = number(&mut bytes)?;
+            let deadline_in_ms = number(&mut bytes)?;
+            let command = crate::request::Command::decode(bytes).map_err(|_| "a forwarded write that is none")?;
+            Ok(Body::Forward { id, deadline_in_ms, command })
+        }
+        FORWARD_REPLY => {
+            let id = number(&mut bytes)?;
+            let reply = reply::decode(bytes).map_err(|_| "an answer that is none")?;
+            Ok(Body::ForwardReply { id, reply })
+        }
+        SNAPSHOT_CHUNK => {
+            let transfer = number(&mut bytes)?;
+            let (index, term) = (LogIndex(number(&mut bytes)?), Term(number(&mut bytes)?));
+            let length = if bytes.len() < 4 { usize::MAX } else { bytes.get_u32_le() as usize };
+            if length > CONFIGURATION_BYTES_MAX || length > bytes.len() {
+                return Err("a snapshot's description is cut short");
+            }
+            let configuration = bytes.split_to(length);
+            let chunk = number(&mut bytes)?;
+            let last = flag(&mut bytes)?;
+            Ok(Body::SnapshotChunk {
+                transfer,
+                meta: SnapshotMeta { index, term, configuration },
+                chunk,
+                last,
+                data: bytes,
+            })
+        }
+        SNAPSHOT_ACK => {
+            let (transfer, chunk) = (number(&mut bytes)?, number(&mut bytes)?);
+            let accepted = flag(&mut bytes)?;
+            if bytes.has_remaining() {
+                Err("bytes behind an answer")
+            } else {
+                Ok(Body::SnapshotAck { transfer, chunk, accepted })
+            }
+        }
+        _ => Err("an envelope of an unknown kind"),
+    }
+}
+
+fn number(bytes: &mut Bytes) -> Result<u64, &'static str> {
+    if bytes.len() < 8 { Err("a number is cut short") } else { Ok(bytes.get_u64_le()) }
+}
+
+fn flag(bytes: &mut Bytes) -> Result<bool, &'static str> {
+    match (bytes.has_remaining()).then(|| bytes.get_u8()) {
+        Some(0) => Ok(false),
+        Some(1) => Ok(true),
+        _ => Err("a flag is missing"),
+    }
+}

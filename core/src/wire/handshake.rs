@@ -1,0 +1,241 @@
+//! The first bytes of a link between peers. The dialing node says who it is and whom it means; the other one answers with
+//! the same, or with a reason and closes.
+//!
+//! ```text
+//! magic "DREYPEER" | format u16 | oldest format u16 | kind u8 | cluster u128 | epoch u64 | from u64 | incarnation u64
+//! | to u64 | shard u32 | shards u32 | link u64 | reason length u16 | reason | crc32c u32        (little endian)
+//! ```
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use crate::types::{ClusterId, Incarnation, NodeId};
+
+/// The bytes by which a listener tells a peer from other protocols.
+pub const MAGIC: &[u8; 8] = b"DREYPEER";
+/// The format that this program writes.
+pub const FORMAT: u16 = 1;
+/// The oldest format that this program reads.
+pub const FORMAT_OLDEST: u16 = 1;
+/// The length of a handshake without its reason and checksum, in bytes.
+pub const FIXED_BYTES: usize = 8 + 2 + 2 + 1 + 16 + 8 + 8 + 8 + 8 + 4 + 4 + 8 + 2;
+/// The longest reason, in bytes.
+const REASON_BYTES_MAX: usize = 512;
+
+/// Who is on the other end of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Of the sender's cluster.
+    pub cluster: ClusterId,
+    /// Of the sender's cluster: raised by a recovery from a lost quorum.
+    pub epoch: u64,
+    /// The sender.
+    pub from: NodeId,
+    /// Of the sender's data directory.
+    pub incarnation: Incarnation,
+    /// Whom the sender means.
+    pub to: NodeId,
+    /// The sender's shard.
+    pub shard: u32,
+    /// How many the sender has.
+    pub shards: u32,
+    /// Names the link: a later link between the same shards has a higher number.
+    pub link: u64,
+    /// None: the sender wants to talk. Otherwise the link is refused, for this reason.
+    pub refused: Option<String>,
+}
+
+/// Why a link cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum HandshakeError {
+    /// The bytes are no handshake.
+    #[error("this is no drey peer: {0}")]
+    Malformed(&'static str),
+    /// The peer is too new or too old.
+    #[error("the peer speaks formats {oldest} to {newest}, this node {FORMAT_OLDEST} to {FORMAT}")]
+    Format {
+        /// The peer's oldest.
+        oldest: u16,
+        /// The peer's newest.
+        newest: u16,
+    },
+    /// The peer refused.
+    #[error("refused by the peer: {0}")]
+    Refused(String),
+    /// The peer is not what it should be.
+    #[error("{0}")]
+    Mismatch(String),
+}
+
+impl Hello {
+    /// The bytes to send.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut reason = self.refused.clone().unwrap_or_default();
+        while reason.len() > REASON_BYTES_MAX {
+            reason.pop();
+        }
+        let mut out = Vec::with_capacity(FIXED_BYTES + reason.len() + 4);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&FORMAT_OLDEST.to_le_bytes());
+        out.push(u8::from(self.refused.is_some()));
+        out.extend_from_slice(&self.cluster.0.to_le_bytes());
+        for number in [self.epoch, self.from.0, self.incarnation.0, self.to.0] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        out.extend_from_slice(&self.shard.to_le_bytes());
+        out.extend_from_slice(&self.shards.to_le_bytes());
+        out.extend_from_slice(&self.link.to_le_bytes());
+        out.extend_from_slice(&(reason.len() as u16).to_le_bytes());
+        out.extend_from_slice(reason.as_bytes());
+        let checksum = crc32c::crc32c(&out);
+        out.extend_from_slice(&checksum.to_le_bytes());
+        out
+    }
+
+    /// How long the whole handshake is, given its first [`FIXED_BYTES`].
+    pub fn length(fixed: &[u8; FIXED_BYTES]) -> Result<usize, HandshakeError> {
+        if !fixed.starts_with(MAGIC) {
+            return Err(HandshakeError::Malformed("wrong magic"));
+        }
+        let reason = u16::from_le_bytes([fixed[FIXED_BYTES - 2], fixed[FIXED_BYTES - 1]]) as usize;
+        if reason > REASON_BYTES_MAX {
+            return Err(HandshakeError::Malformed("the reason is too long"));
+        }
+        Ok(FIXED_BYTES + reason + 4)
+    }
+
+    /// Reads a whole handshake.
+    pub fn decode(bytes: &[u8]) -> Result<Hello, HandshakeError> {
+        let fixed = bytes.first_chunk::<FIXED_BYTES>().ok_or(HandshakeError::Malformed("cut short"))?;
+        if Hello::length(fixed)? != bytes.len() {
+            return Err(HandshakeError::Malformed("wrong length"));
+        }
+        let (content, checksum) = bytes.split_last_chunk::<4>().ok_or(HandshakeError::Malformed("cut short"))?;
+        if crc32c::crc32c(content) != u32::from_le_bytes(*checksum) {
+            return Err(HandshakeError::Malformed("wrong checksum"));
+        }
+        let mut rest = &content[MAGIC.len()..];
+        let (newest, oldest) = (take_u16(&mut rest)?, take_u16(&mut rest)?);
+        if oldest > FORMAT || newest < FORMAT_OLDEST {
+            return Err(HandshakeError::Format { oldest, newest });
+        }
+        let refused = take::<1>(&mut rest)?[0] != 0;
+        let hello = Hello {
+            cluster: ClusterId(u128::from_le_bytes(take(&mut rest)?)),
+            epoch: u64::from_le_bytes(take(&mut rest)?),
+            from: NodeId(u64::from_le_bytes(take(&mut rest)?)),
+            incarnation: Incarnation(u64::from_le_bytes(take(&mut rest)?)),
+            to: NodeId(u64::from_le_bytes(take(&mut rest)?)),
+            shard: u32::from_le_bytes(take(&mut rest)?),
+            shards: u32::from_le_bytes(take(&mut rest)?),
+            link: u64::from_le_bytes(take(&mut rest)?),
+            refused: None,
+        };
+        take_u16(&mut rest)?;
+        let reason = String::from_utf8_lossy(rest).into_owned();
+        Ok(Hello { refused: refused.then_some(reason), ..hello })
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], HandshakeError> {
+    let (taken, left) = rest.split_first_chunk::<N>().ok_or(HandshakeError::Malformed("cut short"))?;
+    *rest = left;
+    Ok(*taken)
+}
+
+fn take_u16(rest: &mut &[u8]) -> Result<u16, HandshakeError> {
+    Ok(u16::from_le_bytes(take(rest)?))
+}
+
+/// Whom a node accepts: its cluster's members, each with the disk that it was first met with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Acquaintances {
+    /// Members and the incarnations that were seen of them. To be made durable before a link is answered.
+    pub incarnations: BTreeMap<NodeId, Incarnation>,
+}
+
+impl Acquaintances {
+    /// Judges the peer's `hello` against our own. True: the peer was not known before and is now.
+    pub fn judge(&mut self, own: &Hello, members: &[NodeId], hello: &Hello) -> Result<bool, HandshakeError> {
+        if let Some(reason) = &hello.refused {
+            return Err(HandshakeError::Refused(reason.clone()));
+        }
+        let mismatch = |text: String| Err(HandshakeError::Mismatch(text));
+        if hello.cluster != own.cluster {
+            return mismatch(format!("it belongs to cluster {}, this node to {}", hello.cluster, own.cluster));
+        }
+        if hello.epoch != own.epoch {
+            return mismatch(format!("it is in epoch {}, this node in {}: it must rejoin", hello.epoch, own.epoch));
+        }
+        if hello.to != own.from {
+            return mismatch(format!("it means node {}, this is node {}", hello.to, own.from));
+        }
+        if hello.from == own.from || !members.contains(&hello.from) {
+            return mismatch(format!("node {} is no other member of this cluster", hello.from));
+        }
+        if hello.shards == 0 || hello.shard >= hello.shards {
+            return mismatch(format!("shard {} of {} is impossible", hello.shard, hello.shards));
+        }
+        match self.incarnations.get(&hello.from) {
+            None => {
+                self.incarnations.insert(hello.from, hello.incarnation);
+                Ok(true)
+            }
+            Some(known) if *known == hello.incarnation => Ok(false),
+            Some(_) => mismatch(format!(
+                "node {} lost its data directory: it must not vote again under this id, remove it and join anew",
+                hello.from
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(from: u64, to: u64) -> Hello {
+        Hello {
+            cluster: ClusterId(7),
+            epoch: 0,
+            from: NodeId(from),
+            incarnation: Incarnation(from * 100),
+            to: NodeId(to),
+            shard: 0,
+            shards: 2,
+            link: 3,
+            refused: None,
+        }
+    }
+
+    #[test]
+    fn a_handshake_comes_back_as_it_was_and_any_flipped_bit_is_noticed() {
+        let refused = Hello { refused: Some("no".into()), ..hello(1, 2) };
+        assert_eq!(Hello::decode(&refused.encode()), Ok(refused));
+        let bytes = hello(1, 2).encode();
+        assert_eq!(Hello::decode(&bytes), Ok(hello(1, 2)));
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Hello::decode(&damaged).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn strangers_and_other_disks_are_refused() {
+        let members = [NodeId(1), NodeId(2)];
+        let own = hello(2, 1);
+        let mut known = Acquaintances::default();
+        assert_eq!(known.judge(&own, &members, &hello(1, 2)), Ok(true));
+        assert_eq!(known.judge(&own, &members, &hello(1, 2)), Ok(false));
+        let other_disk = Hello { incarnation: Incarnation(1), ..hello(1, 2) };
+        let other_cluster = Hello { cluster: ClusterId(8), ..hello(1, 2) };
+        let other_epoch = Hello { epoch: 1, ..hello(1, 2) };
+        let refusal = Hello { refused: Some("because".into()), ..hello(1, 2) };
+        for bad in [other_disk, other_cluster, other_epoch, refusal, hello(3, 2), hello(2, 2), hello(1, 1)] {
+            assert!(known.judge(&own, &members, &bad).is_err(), "{bad:?}");
+        }
+    }
+}

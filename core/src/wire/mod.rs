@@ -1,0 +1,67 @@
+//! What travels between nodes: a handshake, then frames of envelopes, a frame for each peer and turn.
+
+mod body;
+pub mod frame;
+pub mod handshake;
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::raft::Message;
+use crate::request::{Command, Reply};
+use crate::storage::SnapshotMeta;
+use crate::types::GroupId;
+
+/// A message between the replicas of one group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Envelope {
+    /// Which.
+    pub group: GroupId,
+    /// What.
+    pub body: Body,
+}
+
+/// The kinds of messages.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// Raft's own.
+    Raft(Message),
+    /// A write for the leader.
+    Forward {
+        /// Chosen by the sender, comes back in the reply.
+        id: u64,
+        /// Milliseconds until nobody waits any more.
+        deadline_in_ms: u64,
+        /// The write.
+        command: Command,
+    },
+    /// The answer to a forwarded write.
+    ForwardReply {
+        /// As given.
+        id: u64,
+        /// The answer.
+        reply: Result<Reply, Error>,
+    },
+    /// A part of a snapshot.
+    SnapshotChunk {
+        /// Names the transfer; chosen by the sender.
+        transfer: u64,
+        /// What the whole is.
+        meta: SnapshotMeta,
+        /// Counts from 0.
+        chunk: u64,
+        /// There are no more.
+        last: bool,
+        /// The part, opaque.
+        data: Bytes,
+    },
+    /// The receiver's answer to a chunk.
+    SnapshotAck {
+        /// As given.
+        transfer: u64,
+        /// As given.
+        chunk: u64,
+        /// False: give up.
+        accepted: bool,
+    },
+}

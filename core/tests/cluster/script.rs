@@ -1,0 +1,483 @@
+//! The language of the text tests: one command a line. `testdata/README.md` lists the commands.
+
+use bytes::Bytes;
+use drey_core::log::SegmentId;
+use drey_core::name::{BucketName, Key, KeyRange};
+use drey_core::placement::group_of;
+use drey_core::raft::Message;
+use drey_core::request::{BatchOp, Command, Condition, Operation, ReadMode, ReadOp, Write};
+use drey_core::wire::{Body, Envelope};
+use drey_core::{GroupId, Input, NodeId, Version};
+use prost11::Message as _;
+use raft::eraftpb;
+
+use super::Cluster;
+use super::disk::Torn;
+use super::network::Pair;
+use super::node::Node;
+
+/// A request's time when nothing else is said: longer than any test.
+const DEADLINE_MS: u64 = 3_600_000;
+
+/// What a script works on.
+pub struct Script {
+    cluster: Cluster,
+    copies: std::collections::BTreeMap<u64, Copy>,
+}
+
+/// A node's disk and store, as they once were.
+struct Copy {
+    files: std::collections::BTreeMap<SegmentId, Vec<u8>>,
+    store: super::store::SharedStore,
+}
+
+/// A command's words: those with `=` are options.
+struct Words<'a> {
+    plain: Vec<&'a str>,
+    options: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Words<'a> {
+    fn parse(line: &'a str) -> Words<'a> {
+        let mut words = Words { plain: Vec::new(), options: Vec::new() };
+        for word in line.split_whitespace() {
+            match word.split_once('=') {
+                Some((name, value)) if !name.contains(':') => words.options.push((name, value)),
+                _ => words.plain.push(word),
+            }
+        }
+        words
+    }
+
+    fn at(&self, place: usize) -> &'a str {
+        self.plain.get(place).unwrap_or_else(|| panic!("a word is missing behind {:?}", self.plain))
+    }
+
+    fn number(&self, place: usize) -> u64 {
+        number(self.at(place))
+    }
+
+    fn numbers(&self, from: usize) -> Vec<u64> {
+        self.plain[from..].iter().map(|word| number(word)).collect()
+    }
+
+    fn has(&self, word: &str) -> bool {
+        self.plain.contains(&word)
+    }
+
+    fn option(&self, name: &str) -> Option<&'a str> {
+        self.options.iter().find(|(option, _)| *option == name).map(|(_, value)| *value)
+    }
+
+    fn bucket(&self, place: usize) -> BucketName {
+        BucketName::new(Bytes::from(self.at(place).to_owned())).expect("a bucket's name")
+    }
+
+    fn deadline_ms(&self) -> u64 {
+        self.option("deadline").map_or(DEADLINE_MS, number)
+    }
+
+    fn condition(&self) -> Option<Condition> {
+        Some(match self.option("if")? {
+            "exists" => Condition::Exists(true),
+            "absent" => Condition::Exists(false),
+            other => match other.split_once(':') {
+                Some(("version", version)) => Condition::VersionIs(Version(number(version))),
+                Some(("value", value)) => Condition::ValueIs(Bytes::from(value.to_owned())),
+                _ => panic!("no condition: {other}"),
+            },
+        })
+    }
+}
+
+fn number(word: &str) -> u64 {
+    word.parse().unwrap_or_else(|_| panic!("no number: {word}"))
+}
+
+fn pair(word: &str) -> Pair {
+    let (from, to) = word.split_once("->").unwrap_or_else(|| panic!("no direction: {word}"));
+    (number(from), number(to))
+}
+
+fn key(word: &str) -> Key {
+    Key::new(Bytes::from(word.to_owned())).expect("a key")
+}
+
+impl Script {
+    pub fn new() -> Script {
+        Script { cluster: Cluster::new(), copies: Default::default() }
+    }
+
+    /// Runs one command and says what happened.
+    pub fn run(&mut self, line: &str) -> String {
+        let words = Words::parse(line);
+        self.command(&words);
+        self.cluster.trace.take()
+    }
+
+    fn command(&mut self, words: &Words) {
+        let cluster = &mut self.cluster;
+        match words.at(0) {
+            "settings" => settings(cluster, words),
+            "trace" => {
+                cluster.trace.messages = words.has("messages");
+                cluster.trace.log = words.has("log");
+                cluster.trace.answers_only = words.has("answers");
+            }
+            "add-nodes" => {
+                cluster.trace.name_groups = cluster.settings.groups > 1;
+                cluster.trace.mute = true;
+                cluster.add_nodes(words.number(1), words.option("shards").map_or(1, |shards| number(shards) as u32));
+                cluster.stabilize();
+                cluster.trace.mute = false;
+            }
+            "silence" => silence(cluster, &words.numbers(1)),
+            "campaign" => cluster.campaign(words.number(1)),
+            "elect" => elect(cluster, words.number(1)),
+            "tick" => {
+                let all: Vec<u64> = cluster.nodes.keys().copied().collect();
+                let some = words.numbers(2);
+                for _ in 0..words.number(1) {
+                    for &id in if some.is_empty() { &all } else { &some } {
+                        cluster.tick(id);
+                    }
+                }
+            }
+            "run" => cluster.run(words.number(1) as usize),
+            "pass-ms" => cluster.pass_time(words.number(1), words.number(2)),
+            "stabilize" => cluster.stabilize(),
+            "deliver" => {
+                cluster.deliver(words.plain.get(1).map(|word| pair(word)));
+            }
+            "work" => words.numbers(1).into_iter().for_each(|id| cluster.work(id)),
+            "put" | "delete" | "batch" | "create" | "drop-bucket" => {
+                cluster.write(words.number(1), words.deadline_ms(), command(words));
+            }
+            "get" | "scan" | "buckets" => read(cluster, words),
+            "fill" => fill(cluster, words),
+            "flood" => flood(cluster, words),
+            "drop" => {
+                let lost = cluster.network.lose(pair(words.at(1)));
+                cluster.trace.line(format!("{lost} frames lost"));
+            }
+            "duplicate" => {
+                let count = cluster.network.duplicate(pair(words.at(1)));
+                cluster.trace.line(format!("{count} frames come twice"));
+            }
+            "hold" => words.plain[1..].iter().for_each(|word| cluster.network.hold(pair(word), true)),
+            "release" => words.plain[1..].iter().for_each(|word| cluster.network.hold(pair(word), false)),
+            "under-way" => {
+                for ((from, to), frames) in cluster.network.under_way() {
+                    cluster.trace.line(format!("{from}->{to}: {frames} frames"));
+                }
+            }
+            "partition" => partition(cluster, words),
+            "heal" => cluster.network.heal(),
+            "disconnect" => cluster.disconnect(words.number(1), words.number(2)),
+            "connect" => cluster.connect(words.number(1), words.number(2)),
+            "hold-disk" => words.numbers(1).into_iter().for_each(|id| cluster.node(id).disk.held = true),
+            "release-disk" => words.numbers(1).into_iter().for_each(|id| cluster.node(id).disk.held = false),
+            "fail-disk" => cluster.node(words.number(1)).disk.failing = true,
+            "hold-store" => words.numbers(1).into_iter().for_each(|id| cluster.node(id).store_held = true),
+            "release-store" => words.numbers(1).into_iter().for_each(|id| cluster.node(id).store_held = false),
+            "crash" => {
+                let torn = match (words.has("torn"), words.has("written")) {
+                    (true, _) => Torn::FirstBlock,
+                    (_, true) => Torn::Whole,
+                    _ => Torn::Lost,
+                };
+                let keep =
+                    words.option("store-keeps").map_or(Some(0), |keep| (keep != "all").then(|| number(keep) as usize));
+                for word in words.plain[1..].iter().filter(|word| word.chars().all(char::is_numeric)) {
+                    cluster.crash(number(word), torn, keep);
+                }
+            }
+            "restart" => {
+                let shards = words.option("shards").map(|shards| number(shards) as u32);
+                words.numbers(1).into_iter().for_each(|id| cluster.restart(id, shards));
+            }
+            "status" => status(cluster, words.plain.get(1).map(|word| number(word))),
+            "log-dump" => log_dump(cluster, words.number(1)),
+            "segments" => {
+                let segments: Vec<String> =
+                    cluster.node(words.number(1)).disk.segments().map(|segment| segment.to_string()).collect();
+                segments.into_iter().for_each(|segment| cluster.trace.line(segment));
+            }
+            "damage" => {
+                let disk = &mut cluster.node(words.number(1)).disk;
+                let segment = disk.segments().nth(words.number(2) as usize).expect("so many segments");
+                disk.damage(segment, words.number(3) as usize);
+            }
+            "copy-disk" => {
+                let node = cluster.node(words.number(1));
+                let copy = Copy { files: node.disk.copy(), store: node.store.copy() };
+                self.copies.insert(words.number(1), copy);
+            }
+            "restore-disk" => {
+                let copy = self.copies.remove(&words.number(1)).expect("copied before");
+                let node = cluster.node(words.number(1));
+                node.disk.restore(copy.files);
+                node.store = copy.store;
+            }
+            "compare" => compare(cluster),
+            "inject" => inject(cluster, words),
+            other => panic!("no such command: {other}"),
+        }
+    }
+}
+
+/// Lets a node become leader: those that follow another one have not heard from it for an election timeout, and then the node
+/// campaigns.
+fn elect(cluster: &mut Cluster, id: u64) {
+    let follows = |node: &mut Node| {
+        let this = NodeId(node.id);
+        let statuses = node.statuses();
+        let groups = statuses.iter().flat_map(|(_, status)| &status.groups);
+        groups.into_iter().any(|group| group.leader.is_some_and(|leader| leader != this))
+    };
+    let followers: Vec<u64> = cluster
+        .nodes
+        .values_mut()
+        .filter(|node| node.id != id && node.is_running())
+        .filter_map(|node| follows(node).then_some(node.id))
+        .collect();
+    silence(cluster, &followers);
+    cluster.campaign(id);
+    cluster.stabilize();
+}
+
+/// For an election timeout these nodes hear nothing, and what they say is lost.
+fn silence(cluster: &mut Cluster, ids: &[u64]) {
+    for &id in ids {
+        for _ in 0..cluster.settings.timing.election_ticks {
+            cluster.tick(id);
+            cluster.work(id);
+        }
+    }
+    cluster.network.take(None);
+}
+
+fn settings(cluster: &mut Cluster, words: &Words) {
+    for (name, value) in &words.options {
+        let settings = &mut cluster.settings;
+        match *name {
+            "groups" => settings.groups = number(value) as u32,
+            "segment-bytes" => settings.log.segment_bytes = number(value),
+            "segments-kept" => settings.log.segments_kept = number(value) as usize,
+            other => panic!("no such setting: {other}"),
+        }
+    }
+}
+
+fn command(words: &Words) -> Command {
+    let bucket = words.bucket(2);
+    let (condition, return_previous) = (words.condition(), words.has("previous"));
+    let write = match words.at(0) {
+        "put" => Write::Put {
+            key: key(words.at(3)),
+            value: match words.option("bytes") {
+                Some(bytes) => vec![b'x'; number(bytes) as usize].into(),
+                None => Bytes::from(words.at(4).to_owned()),
+            },
+            ttl_ms: None,
+            condition,
+            return_previous,
+        },
+        "delete" => Write::Delete { key: key(words.at(3)), condition, return_previous },
+        "batch" => {
+            let op = |word: &&str| {
+                let parts: Vec<&str> = word.split(':').collect();
+                match parts.as_slice() {
+                    ["put", name, value] => {
+                        BatchOp::Put { key: key(name), value: Bytes::from(value.to_string()), ttl_ms: None }
+                    }
+                    ["get", name] => BatchOp::Get { key: key(name) },
+                    ["delete", name] => BatchOp::Delete { key: key(name) },
+                    _ => panic!("no operation: {word}"),
+                }
+            };
+            Write::Batch { ops: words.plain[3..].iter().map(op).collect() }
+        }
+        "create" => Write::CreateBucket {
+            default_ttl_ms: None,
+            max_bytes: None,
+            if_not_exists: words.has("if-not-exists"),
+            created_ms: 0,
+        },
+        "drop-bucket" => Write::DropBucket { created_version: words.option("created").map(|v| Version(number(v))) },
+        other => panic!("no write: {other}"),
+    };
+    Command { bucket, id: None, write }
+}
+
+fn read(cluster: &mut Cluster, words: &Words) {
+    let mode = if words.has("local") { ReadMode::Local } else { ReadMode::Linearizable };
+    let bucket = words.bucket(2);
+    let group = group_of(&bucket, cluster.settings.groups);
+    let op = match words.at(0) {
+        "get" => ReadOp::Get { bucket, key: key(words.at(3)) },
+        "scan" => ReadOp::Scan { bucket, range: KeyRange::default(), limit: 0, reverse: false, keys_only: false },
+        _ => ReadOp::ListBuckets { prefix: String::new() },
+    };
+    cluster.read(words.number(1), words.deadline_ms(), group, mode, op);
+}
+
+/// Puts so many keys with values of so many bytes, one after the other, and shows only what else happens.
+fn fill(cluster: &mut Cluster, words: &Words) {
+    let (id, bucket, count, bytes) = (words.number(1), words.bucket(2), words.number(3), words.number(4) as usize);
+    for n in 0..count {
+        let write = Write::Put {
+            key: key(&format!("fill{n:04}")),
+            value: vec![b'x'; bytes].into(),
+            ttl_ms: None,
+            condition: None,
+            return_previous: false,
+        };
+        cluster.trace.hide_answers = true;
+        cluster.write(id, DEADLINE_MS, Command { bucket: bucket.clone(), id: None, write });
+        cluster.stabilize();
+        cluster.trace.hide_answers = false;
+    }
+}
+
+/// So many puts come in before the node's next turn. Only counts are shown.
+fn flood(cluster: &mut Cluster, words: &Words) {
+    let (id, bucket, count) = (words.number(1), words.bucket(2), words.number(3));
+    let group = group_of(&bucket, cluster.settings.groups);
+    cluster.trace.count_answers = true;
+    for n in 0..count {
+        let write = Write::Put {
+            key: key(&format!("flood{n}")),
+            value: Bytes::new(),
+            ttl_ms: None,
+            condition: None,
+            return_previous: false,
+        };
+        let command = Command { bucket: bucket.clone(), id: None, write };
+        cluster.request(id, group, DEADLINE_MS, Operation::Write(command), false);
+    }
+    cluster.turn(id, false);
+    cluster.stabilize();
+    cluster.trace.count_answers = false;
+    for (answer, count) in cluster.trace.take_answers() {
+        cluster.trace.line(format!("{count} times: {answer}"));
+    }
+}
+
+fn partition(cluster: &mut Cluster, words: &Words) {
+    let line = words.plain[1..].join(" ");
+    let sides: Vec<Vec<u64>> = line.split('|').map(|side| side.split_whitespace().map(number).collect()).collect();
+    for (n, side) in sides.iter().enumerate() {
+        for &from in side {
+            for &to in sides.iter().enumerate().filter(|(m, _)| *m != n).flat_map(|(_, other)| other) {
+                cluster.network.block((from, to));
+            }
+        }
+    }
+}
+
+fn status(cluster: &mut Cluster, only: Option<u64>) {
+    for id in cluster.nodes.keys().copied().collect::<Vec<_>>() {
+        if only.is_some_and(|only| only != id) {
+            continue;
+        }
+        let node = cluster.node(id);
+        if !node.is_running() {
+            cluster.trace.line(format!("{id}: stopped"));
+            continue;
+        }
+        if let Some(why) = node.failed() {
+            cluster.trace.line(format!("{id}: failed: {why}"));
+            continue;
+        }
+        for (shard, status) in node.statuses() {
+            for group in status.groups {
+                if !cluster.trace.shows(group.group) {
+                    continue;
+                }
+                let of = if cluster.trace.name_groups {
+                    format!(" group {} on shard {shard}", group.group)
+                } else {
+                    String::new()
+                };
+                let leader = group.leader.map_or("none".into(), |leader| leader.to_string());
+                let matched: Vec<String> =
+                    group.matched.iter().map(|(peer, index)| format!("{peer}: {index}")).collect();
+                let matched =
+                    if matched.is_empty() { String::new() } else { format!(", matched {}", matched.join(" ")) };
+                cluster.trace.line(format!(
+                    "{id}:{of} leader {leader}, term {}, committed {}, applied {}{matched}",
+                    group.term, group.committed, group.applied
+                ));
+            }
+        }
+    }
+}
+
+fn log_dump(cluster: &mut Cluster, id: u64) {
+    let node = cluster.node(id);
+    let config = node.config(0).log_config();
+    match node.disk.scan(&config) {
+        Err(damage) => cluster.trace.line(damage.to_string()),
+        Ok(found) => {
+            for (group, log) in
+                found.groups.iter().filter(|(group, _)| cluster.trace.shows(**group)).collect::<Vec<_>>()
+            {
+                let state = log.hard_state;
+                let vote = state.vote.map_or("none".into(), |vote| vote.to_string());
+                let entries: Vec<String> =
+                    log.entries.iter().map(|entry| format!("{}/{}", entry.index, entry.term)).collect();
+                let intent = log.intent.as_ref().map_or(String::new(), |meta| format!(", installing {}", meta.index));
+                cluster.trace.line(format!(
+                    "group {group}: term {}, vote {vote}, truncated {}/{}, entries [{}]{intent}",
+                    state.term,
+                    log.truncated.0,
+                    log.truncated.1,
+                    entries.join(" ")
+                ));
+            }
+        }
+    }
+}
+
+/// Whether all running replicas of each group that applied equally much hold the same.
+fn compare(cluster: &mut Cluster) {
+    for group in (1..=cluster.settings.groups).map(GroupId) {
+        let mut hashes: Vec<Option<u64>> =
+            cluster.nodes.values().filter(|node| node.is_running()).map(|node| node.state_hash(group)).collect();
+        let count = hashes.len();
+        hashes.dedup();
+        let equal = if hashes.len() == 1 { "equal" } else { "different" };
+        let of = if cluster.trace.name_groups { format!(" (group {group})") } else { String::new() };
+        cluster.trace.line(format!("{count} replicas hold {equal} states{of}"));
+    }
+}
+
+/// A peer gone wrong: a message of this type with these numbers, as if it came over the link.
+fn inject(cluster: &mut Cluster, words: &Words) {
+    let (from, to) = pair(words.at(1));
+    let mut message = eraftpb::Message { from, to, ..Default::default() };
+    message.msg_type = eraftpb::MessageType::from_str_name(words.at(2)).expect("a type of message") as i32;
+    for (name, value) in &words.options {
+        let value = number(value);
+        match *name {
+            "from" => message.from = value,
+            "to" => message.to = value,
+            "term" => message.term = value,
+            "index" => message.index = value,
+            "log-term" => message.log_term = value,
+            "commit" => message.commit = value,
+            "entry" => {
+                let index = value;
+                message.entries.push(eraftpb::Entry { index, term: message.term, ..Default::default() });
+            }
+            other => panic!("no such field: {other}"),
+        }
+    }
+    let message = Message::decode(message.encode_to_vec().into()).expect("a message");
+    let group = GroupId(1);
+    let node = cluster.node(to);
+    let shard = node.shard_of(group);
+    node.inbox(shard).push(Input::Message(NodeId(from), Envelope { group, body: Body::Raft(message) }));
+    cluster.turn(to, false);
+}

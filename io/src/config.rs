@@ -1,0 +1,117 @@
+//! What a node is told when it starts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::{fmt, future::Future, pin::Pin};
+
+use drey_core::config::{LogLimits, Timing};
+use serde::{Deserialize, Serialize};
+
+use crate::runtime::TcpStream;
+use crate::shard_handle::ShardHandle;
+
+/// The engine under the replicas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// An LSM tree on disk.
+    #[default]
+    Lsm,
+    /// In memory. After a restart it is filled from the log, as far as that goes back.
+    Memory,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Engine::Lsm => "lsm",
+            Engine::Memory => "memory",
+        })
+    }
+}
+
+/// Serves a connection that is no peer's, on the executor that calls it.
+pub type ConnectionHandler = Arc<dyn Fn(Rc<ShardHandle>, TcpStream) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
+
+/// A founding member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundingMember {
+    /// Its name, unique in the cluster.
+    pub name: String,
+    /// Where its peers reach it: `host:port`.
+    pub address: String,
+}
+
+/// A node's settings. Those that shape the cluster count for an empty data directory only.
+#[derive(Clone)]
+pub struct Config {
+    /// Its name.
+    pub name: String,
+    /// Where it listens. Port 0 has the system choose one.
+    pub listen: SocketAddr,
+    /// Where others reach it, if not where it listens.
+    pub advertise: Option<String>,
+    /// Its directory: identity, lock, store.
+    pub data_dir: PathBuf,
+    /// The log's directory, if it is not `log` in the data directory.
+    pub log_dir: Option<PathBuf>,
+    /// The engine.
+    pub engine: Engine,
+    /// How many executors; none: one below four cores, else one per core less one for storage.
+    pub shards: Option<u32>,
+    /// How many groups buckets are spread over. Fixed when the cluster is founded.
+    pub groups: u32,
+    /// All members of a new cluster, this one among them; empty: a cluster of one.
+    pub initial_members: Vec<FoundingMember>,
+    /// The most connections.
+    pub connections_max: usize,
+    /// Raft's times.
+    pub timing: Timing,
+    /// The log's size.
+    pub log: LogLimits,
+    /// What serves clients.
+    pub on_connection: Option<ConnectionHandler>,
+}
+
+impl Config {
+    /// A node that stands alone, in this directory, on a port that the system chooses.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Config {
+        Config {
+            name: "n1".into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            advertise: None,
+            data_dir: data_dir.into(),
+            log_dir: None,
+            engine: Engine::default(),
+            shards: None,
+            groups: 16,
+            initial_members: Vec::new(),
+            connections_max: 4_096,
+            timing: Timing::default(),
+            log: LogLimits::default(),
+            on_connection: None,
+        }
+    }
+
+    /// The number of executors to start.
+    pub(crate) fn shard_count(&self) -> u32 {
+        self.shards.unwrap_or_else(|| {
+            let cores = crate::cpus::allowed().map_or(1, |cpus| cpus.len()) as u32;
+            if cores < 4 { 1 } else { cores - 1 }
+        })
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("name", &self.name)
+            .field("listen", &self.listen)
+            .field("data_dir", &self.data_dir)
+            .field("engine", &self.engine)
+            .field("initial_members", &self.initial_members)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,142 @@
+//! What a shard wants done, done: the log through io_uring, the store through its thread, peers through their links.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use drey_core::log::{BLOCK_BYTES, LogConfig, LogWrite, SegmentId};
+use drey_core::storage::StorageJob;
+use drey_core::{Effects, Event, Input, NodeId, Output, Ticket};
+
+use crate::log_files::{LogDirectory, Segment};
+use crate::peer_link::PeerLink;
+use crate::runtime;
+use crate::shard_handle::ShardHandle;
+
+/// How long to wait before a segment that could not be made (a full disk) is tried again.
+const PREPARE_RETRY: Duration = Duration::from_millis(500);
+
+/// Performs one shard's outputs.
+pub(crate) struct ShardEffects {
+    pub handle: Rc<ShardHandle>,
+    pub links: BTreeMap<NodeId, Rc<PeerLink>>,
+    pub storage: mpsc::Sender<StorageJob>,
+    pub log_directory: LogDirectory,
+    pub log_config: LogConfig,
+    pub segments: Rc<RefCell<HashMap<SegmentId, Segment>>>,
+    /// Segments of earlier epochs, for whichever shard is the last to need them.
+    pub earlier_segments: Vec<SegmentId>,
+}
+
+impl Effects for ShardEffects {
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::WriteLog(ticket, write) => self.write_log(ticket, &write),
+            Output::PrepareSegment(segment) => self.prepare(segment),
+            Output::ReleaseSegment(segment) => self.release(vec![segment]),
+            Output::ReleaseEarlierEpochs => {
+                if self.handle.shared.need_earlier_epochs.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    self.release(self.earlier_segments.clone());
+                }
+            }
+            Output::Send(peer, envelope) => {
+                if let Some(link) = self.links.get(&peer) {
+                    link.send(envelope);
+                }
+            }
+            Output::Storage(job) => {
+                // The thread ends before the executor only when the node stops.
+                let _ = self.storage.send(job);
+            }
+            Output::Reply(id, answer) => self.handle.answer(id, answer),
+            Output::Report(event) => self.report(&event),
+        }
+    }
+}
+
+impl ShardEffects {
+    /// The turn has ended.
+    pub fn flush(&self) {
+        self.links.values().for_each(|link| link.flush());
+    }
+
+    fn write_log(&self, ticket: Ticket, write: &LogWrite) {
+        let handle = Rc::clone(&self.handle);
+        let Some(segment) = self.segments.borrow().get(&write.segment).cloned() else {
+            return handle.push(Input::LogFailed(ticket, format!("segment {:?} is not open", write.segment)));
+        };
+        let written = segment.write(write.offset, write.len(), |buffer| write.encode_into(buffer));
+        runtime::spawn(async move {
+            handle.push(match written.await {
+                Ok(()) => Input::LogSynced(ticket),
+                Err(error) => Input::LogFailed(ticket, error.to_string()),
+            });
+        });
+    }
+
+    fn prepare(&self, id: SegmentId) {
+        let (handle, directory) = (Rc::clone(&self.handle), self.log_directory.clone());
+        let segments = Rc::clone(&self.segments);
+        let mut header = vec![0; BLOCK_BYTES];
+        self.log_config.header(id).encode_into(&mut header);
+        runtime::spawn(async move {
+            let segment = loop {
+                match directory.create(&id.to_string(), header.clone()).await {
+                    Ok(segment) => break segment,
+                    Err(error) => tracing::error!(%error, "cannot make a log segment"),
+                }
+                runtime::sleep(PREPARE_RETRY).await;
+            };
+            segments.borrow_mut().insert(id, segment);
+            handle.push(Input::SegmentReady(id));
+        });
+    }
+
+    fn release(&self, ids: Vec<SegmentId>) {
+        let directory = self.log_directory.clone();
+        ids.iter().for_each(|id| drop(self.segments.borrow_mut().remove(id)));
+        runtime::spawn(async move {
+            for id in ids {
+                if let Err(error) = directory.release(&id.to_string()).await {
+                    tracing::warn!(%error, "cannot release a log segment");
+                }
+            }
+        });
+    }
+
+    fn report(&self, event: &Event) {
+        let shard = self.handle.shard.0;
+        match event {
+            Event::Failed(why) => {
+                tracing::error!(shard, why, "the shard serves no more");
+                self.handle.shared.fail(why.clone());
+                self.handle.arrived.notify();
+            }
+            Event::RefusedMessage(from, group, why) => {
+                tracing::warn!(shard, from = from.0, group = group.0, why, "refused a peer's message");
+            }
+            Event::BecameLeader(group, term) => tracing::info!(shard, group = group.0, term = term.0, "leads"),
+            Event::Follows(group, term, leader) => {
+                tracing::debug!(
+                    shard,
+                    group = group.0,
+                    term = term.0,
+                    leader = leader.map(|leader| leader.0),
+                    "follows"
+                );
+            }
+            Event::SnapshotSending(group, peer, index) => {
+                tracing::info!(shard, group = group.0, peer = peer.0, index = index.0, "sends a snapshot");
+            }
+            Event::SnapshotInstalled(group, index) => {
+                tracing::info!(shard, group = group.0, index = index.0, "installed a snapshot");
+            }
+            Event::Truncated(group, index) => {
+                tracing::debug!(shard, group = group.0, index = index.0, "truncated the log");
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Who a node is: drawn or agreed on once, when its data directory is made, and never changed by a flag afterwards.
+//!
+//! `identity.json` says it; `peers.json` keeps the incarnation of every peer that was met, so that one that lost its disk is
+//! recognised. Both are replaced atomically and synced.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use drey_core::wire::handshake::Acquaintances;
+use drey_core::{ClusterId, Incarnation, NodeId, limits};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::config::{Config, Engine, FoundingMember};
+
+const FORMAT: u32 = 1;
+const IDENTITY_FILE: &str = "identity.json";
+const PEERS_FILE: &str = "peers.json";
+
+/// A member as the cluster knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its id.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// Where it is reached, `host:port`.
+    pub address: String,
+}
+
+/// What a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    format: u32,
+    cluster: String,
+    /// This node's id.
+    pub node: u64,
+    /// This node's name.
+    pub name: String,
+    /// Of this data directory.
+    pub incarnation: u64,
+    /// The cluster's epoch.
+    pub epoch: u64,
+    /// How many groups hold buckets.
+    pub groups: u32,
+    /// The engine that made the store.
+    pub engine: Engine,
+    /// All members, this one too.
+    pub members: Vec<Member>,
+}
+
+/// Why a node has no identity.
+#[derive(Debug, Error)]
+pub enum IdentityError {
+    /// The directory or a file in it cannot be used.
+    #[error("cannot {operation} {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file says what it should not.
+    #[error("{} is damaged ({reason}): restore it from a copy, or remove this member and let it join anew", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How.
+        reason: String,
+    },
+    /// A flag contradicts the data directory.
+    #[error("{0}")]
+    Contradiction(String),
+    /// The settings make no cluster.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl Identity {
+    /// The cluster's id.
+    pub fn cluster(&self) -> ClusterId {
+        ClusterId(u128::from_str_radix(&self.cluster, 16).unwrap_or_default())
+    }
+
+    /// The members' ids.
+    pub fn member_ids(&self) -> Vec<NodeId> {
+        self.members.iter().map(|member| NodeId(member.id)).collect()
+    }
+
+    /// Reads who the node is, or decides it for an empty directory. `address` is where others reach it.
+    pub fn load_or_found(config: &Config, address: &str) -> Result<Identity, IdentityError> {
+        let path = config.data_dir.join(IDENTITY_FILE);
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let identity: Identity = serde_json::from_slice(&bytes)
+                    .map_err(|error| IdentityError::Damaged { path: path.clone(), reason: error.to_string() })?;
+                if u128::from_str_radix(&identity.cluster, 16).is_err() || identity.format != FORMAT {
+                    let reason = "unknown format or cluster id".into();
+                    return Err(IdentityError::Damaged { path, reason });
+                }
+                identity.agree(config)?;
+                Ok(identity)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let identity = Identity::found(config, address)?;
+                let text = serde_json::to_vec_pretty(&identity)
+                    .map_err(|error| IdentityError::Damaged { path: path.clone(), reason: error.to_string() })?;
+                replace(&path, &text)?;
+                Ok(identity)
+            }
+            Err(source) => Err(IdentityError::Io { operation: "read", path, source }),
+        }
+    }
+
+    fn found(config: &Config, address: &str) -> Result<Identity, IdentityError> {
+        let invalid = |text: String| Err(IdentityError::Invalid(text));
+        if config.groups == 0 || config.groups > limits::GROUPS_MAX {
+            return invalid(format!("--groups must be from 1 to {}", limits::GROUPS_MAX));
+        }
+        let alone = [FoundingMember { name: config.name.clone(), address: address.to_owned() }];
+        let mut founders = match config.initial_members.is_empty() {
+            true => alone.to_vec(),
+            false => config.initial_members.clone(),
+        };
+        // The order in which they were written down must not matter: every founder computes the same.
+        founders.sort_by(|a, b| a.name.cmp(&b.name));
+        if founders.windows(2).any(|pair| pair[0].name == pair[1].name) || founders.len() > limits::MEMBERS_MAX {
+            return invalid(format!("--initial-members must name each of at most {} once", limits::MEMBERS_MAX));
+        }
+        let Some(place) = founders.iter().position(|founder| founder.name == config.name) else {
+            return invalid(format!("--initial-members does not name this node, {:?} (--name)", config.name));
+        };
+        let cluster = match founders.len() {
+            1 => u128::from(random_u64()?) << 64 | u128::from(random_u64()?),
+            _ => {
+                let text: String =
+                    founders.iter().map(|member| format!("{}={}\n", member.name, member.address)).collect();
+                xxh3_128(format!("{text}groups={}", config.groups).as_bytes())
+            }
+        };
+        let members = founders.into_iter().zip(1..);
+        Ok(Identity {
+            format: FORMAT,
+            cluster: ClusterId(cluster).to_string(),
+            node: place as u64 + 1,
+            name: config.name.clone(),
+            incarnation: random_u64()?,
+            epoch: 0,
+            groups: config.groups,
+            engine: config.engine,
+            members: members.map(|(member, id)| Member { id, name: member.name, address: member.address }).collect(),
+        })
+    }
+
+    /// A node with data is what it was; a flag that says otherwise is a mistake.
+    fn agree(&self, config: &Config) -> Result<(), IdentityError> {
+        let contradiction = |text: String| Err(IdentityError::Contradiction(text));
+        if config.engine != self.engine {
+            return contradiction(format!(
+                "{} was made with --engine {}, and is kept with it: start without --engine {}",
+                config.data_dir.display(),
+                self.engine,
+                config.engine
+            ));
+        }
+        let named = |member: &FoundingMember| {
+            self.members.iter().any(|known| known.name == member.name && known.address == member.address)
+        };
+        let same = config.initial_members.iter().all(named)
+            && (config.initial_members.is_empty() || config.initial_members.len() == self.members.len());
+        if !same || (!config.initial_members.is_empty() && config.name != self.name) {
+            let members: Vec<String> =
+                self.members.iter().map(|member| format!("{}={}", member.name, member.address)).collect();
+            return contradiction(format!(
+                "{} belongs to node {} of a cluster with the members {}: --name and --initial-members count for an empty \
+                 data directory only",
+                config.data_dir.display(),
+                self.name,
+                members.join(",")
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The peers that were met, as they are kept.
+pub(crate) fn load_acquaintances(data_dir: &Path) -> Result<Acquaintances, IdentityError> {
+    let path = data_dir.join(PEERS_FILE);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Acquaintances::default()),
+        Err(source) => return Err(IdentityError::Io { operation: "read", path, source }),
+    };
+    let kept: BTreeMap<u64, u64> =
+        serde_json::from_slice(&bytes).map_err(|error| IdentityError::Damaged { path, reason: error.to_string() })?;
+    let incarnations = kept.into_iter().map(|(id, incarnation)| (NodeId(id), Incarnation(incarnation))).collect();
+    Ok(Acquaintances { incarnations })
+}
+
+/// Keeps the peers that were met, durably.
+pub(crate) fn save_acquaintances(data_dir: &Path, met: &Acquaintances) -> Result<(), IdentityError> {
+    let path = data_dir.join(PEERS_FILE);
+    let kept: BTreeMap<u64, u64> = met.incarnations.iter().map(|(id, incarnation)| (id.0, incarnation.0)).collect();
+    let text = serde_json::to_vec(&kept)
+        .map_err(|error| IdentityError::Damaged { path: path.clone(), reason: error.to_string() })?;
+    replace(&path, &text)
+}
+
+/// Writes a file so that after a crash it has the old content or the new.
+fn replace(path: &Path, content: &[u8]) -> Result<(), IdentityError> {
+    let failed = |operation| move |source| IdentityError::Io { operation, path: path.to_owned(), source };
+    let unfinished = path.with_extension("new");
+    let mut file = File::create(&unfinished).map_err(failed("create"))?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed("write"))?;
+    fs::rename(&unfinished, path).map_err(failed("replace"))?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync the directory of"))
+}
+
+/// From the operating system.
+pub(crate) fn random_u64() -> Result<u64, IdentityError> {
+    let path = PathBuf::from("/dev/urandom");
+    let mut bytes = [0; 8];
+    File::open(&path).and_then(|mut file| file.read_exact(&mut bytes)).map_err(|source| IdentityError::Io {
+        operation: "read",
+        path,
+        source,
+    })?;
+    Ok(u64::from_le_bytes(bytes))
+}

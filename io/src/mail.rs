@@ -1,0 +1,26 @@
+//! What reaches an executor from other threads.
+
+use drey_core::request::{Operation, Reply};
+use drey_core::storage::StorageDone;
+use drey_core::wire::Envelope;
+use drey_core::{Error, NodeId};
+
+use crate::listener::Connection;
+use crate::mailbox::ReplySender;
+
+/// How much mail an executor holds. Requests are refused when it is full; completions and peers wait for room.
+pub(crate) const MAIL_MAX: usize = 16_384;
+
+/// One piece.
+pub(crate) enum Mail {
+    /// Somebody connected.
+    Connection(Connection),
+    /// A request from another executor or another runtime.
+    Call(Operation, u64, ReplySender<Result<Reply, Error>>),
+    /// From a peer, for replicas of this shard, received by another shard.
+    Peer(NodeId, Vec<Envelope>),
+    /// The storage thread has done this.
+    Stored(Vec<StorageDone>),
+    /// The node stops.
+    Stop,
+}

@@ -1,0 +1,352 @@
+//! A node, embeddable in any program: start, call, stop.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use drey_core::log::{Damage, LogScan, RecoveredLog, SegmentId};
+use drey_core::placement::{group_of, shard_of};
+use drey_core::request::{Operation, ReadMode, ReadOp, Reply};
+use drey_core::storage::{StorageJob, StorageWorker};
+use drey_core::store::{MemoryStore, Store};
+use drey_core::{Error, NodeId, RecoverError, Shard, ShardId, start_shard};
+use thiserror::Error as ThisError;
+
+use crate::config::{Config, ConnectionHandler, Engine};
+use crate::effects::ShardEffects;
+use crate::identity::{self, Identity, IdentityError};
+use crate::listener::{BindError, BoundListener, Listener};
+use crate::lock::{DirectoryLock, LockError};
+use crate::log_files::{LogDirectory, LogFileError};
+use crate::mail::{MAIL_MAX, Mail};
+use crate::mailbox::{Mailbox, Sender, mailbox, reply};
+use crate::peer_link::PeerLink;
+use crate::runtime::{self, ExecutorConfig, Executors};
+use crate::shard_handle::{STATUS_TIMEOUT_MS, ShardHandle, send_call, unanswered};
+use crate::shard_loop;
+use crate::shared::Shared;
+use crate::status::NodeStatus;
+use crate::store::{LsmOptions, LsmStore};
+use crate::{probe, storage_thread};
+
+/// Released segments that are kept for the next ones.
+const SPARE_SEGMENTS_MAX: usize = 2;
+
+/// Why a node did not start. Each message says what to do.
+#[derive(Debug, ThisError)]
+#[allow(missing_docs)]
+pub enum StartError {
+    #[error(transparent)]
+    IoUring(#[from] probe::ProbeError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(transparent)]
+    Locked(#[from] LockError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    LogFile(#[from] LogFileError),
+    #[error("{0}")]
+    Damaged(Damage),
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    #[error("the store in {path} cannot be opened: {reason}")]
+    Store { path: String, reason: String },
+    #[error(transparent)]
+    Executors(#[from] runtime::StartError),
+    #[error("{0}")]
+    Invalid(String),
+    #[error("cannot {operation}: {source}")]
+    Io { operation: String, source: std::io::Error },
+}
+
+/// A running node. Dropping it lets it run on; [`Node::stop`] ends it.
+pub struct Node {
+    handle: Handle,
+    address: SocketAddr,
+    listener: Option<Listener>,
+    executors: Executors<Option<String>>,
+    storage_threads: Vec<JoinHandle<()>>,
+    _lock: DirectoryLock,
+}
+
+/// Reaches a node's shards from any thread and any runtime.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+    mailboxes: Vec<Sender<Mail>>,
+}
+
+/// What one executor's thread is given.
+struct Body {
+    shard: Shard,
+    storage: mpsc::Sender<StorageJob>,
+    mailbox: Mailbox<Mail>,
+    mailboxes: Vec<Sender<Mail>>,
+    shared: Arc<Shared>,
+    log_directory: LogDirectory,
+    log_config: drey_core::log::LogConfig,
+    earlier_segments: Vec<SegmentId>,
+    on_connection: Option<ConnectionHandler>,
+    tick_ms: u64,
+}
+
+impl Node {
+    /// Starts a node and returns when it accepts connections. Blocks while the log is read: on an asynchronous runtime, call
+    /// it where blocking is allowed.
+    pub fn start(config: Config) -> Result<Node, StartError> {
+        probe::io_uring(4096)?;
+        let shards = config.shard_count();
+        if shards == 0 || shards > 256 {
+            return Err(StartError::Invalid(format!("--shards must be from 1 to 256, not {shards}")));
+        }
+        std::fs::create_dir_all(&config.data_dir).map_err(|source| StartError::Io {
+            operation: format!("make the data directory {}", config.data_dir.display()),
+            source,
+        })?;
+        let lock = DirectoryLock::acquire(&config.data_dir)?;
+        let bound = BoundListener::bind(config.listen)?;
+        let address = bound.address();
+        let advertised = config.advertise.clone().unwrap_or_else(|| address.to_string());
+        let identity = Identity::load_or_found(&config, &advertised)?;
+        let log_dir = config.log_dir.clone().unwrap_or_else(|| config.data_dir.join("log"));
+        let log_directory = LogDirectory::open(&log_dir, config.log.segment_bytes, SPARE_SEGMENTS_MAX)?;
+        let log = recover_log(&log_directory, &identity)?;
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        let shared = Arc::new(Shared {
+            met: Mutex::new(identity::load_acquaintances(&config.data_dir)?),
+            need_earlier_epochs: AtomicU32::new(shards),
+            next_link: AtomicU64::new(now_ms),
+            shards,
+            log_dir,
+            data_dir: config.data_dir.clone(),
+            started: Instant::now(),
+            failure: Mutex::new(None),
+            identity,
+        });
+        let (mailboxes, receivers): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox(MAIL_MAX)).unzip();
+        let mut bodies = Vec::new();
+        let mut storage_threads = Vec::new();
+        let lsm = match config.engine {
+            Engine::Lsm => Some(open_lsm(&config.data_dir.join("store"))?),
+            Engine::Memory => None,
+        };
+        for (shard, mailbox) in (0..shards).map(ShardId).zip(receivers) {
+            let core_config = core_config(&config, &shared, shard);
+            let log_config = core_config.log_config();
+            let (sender, jobs) = mpsc::channel();
+            let own = mailboxes[shard.0 as usize].clone();
+            let (shard, thread) = match &lsm {
+                Some(store) => start_storage(core_config, &log, store.clone(), jobs, own)?,
+                None => start_storage(core_config, &log, MemoryStore::new(), jobs, own)?,
+            };
+            storage_threads.push(thread);
+            bodies.push(Body {
+                shard,
+                storage: sender,
+                mailbox,
+                mailboxes: mailboxes.clone(),
+                shared: Arc::clone(&shared),
+                log_directory: log_directory.clone(),
+                log_config,
+                earlier_segments: log.segments.clone(),
+                on_connection: config.on_connection.clone(),
+                tick_ms: config.timing.tick_ms,
+            });
+        }
+        drop(log);
+        let executor_config = ExecutorConfig::new("drey-shard");
+        let executors = runtime::start(&executor_config, bodies.into_iter().map(run_body).collect())?;
+        let mut next = 0;
+        let deliver_to = mailboxes.clone();
+        let listener = bound
+            .accept(config.connections_max.min(executor_config.connections_max * shards as usize), move |connection| {
+                next = (next + 1) % deliver_to.len();
+                // A full mailbox: the connection is dropped, which closes it.
+                let _ = deliver_to[next].send(Mail::Connection(connection));
+            })
+            .map_err(|source| StartError::Io { operation: "accept connections".into(), source })?;
+        let handle = Handle { shared, mailboxes };
+        Ok(Node { handle, address, listener: Some(listener), executors, storage_threads, _lock: lock })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// For calls.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Stops the node and waits until all is on disk and closed. The error: it had stopped by itself, for this reason.
+    pub fn stop(mut self) -> Result<(), String> {
+        self.handle.begin_stop();
+        if let Some(listener) = self.listener.take() {
+            listener.stop();
+        }
+        self.wait()
+    }
+
+    /// Waits until the node stops: after [`Handle::begin_stop`], or by itself, for the reason that is the error.
+    pub fn wait(self) -> Result<(), String> {
+        let Node { listener, executors, storage_threads, _lock, .. } = self;
+        let outcomes = executors.join();
+        if let Some(listener) = listener {
+            listener.stop();
+        }
+        // Their jobs' senders went with the executors.
+        storage_threads.into_iter().for_each(|thread| drop(thread.join()));
+        for outcome in outcomes {
+            match outcome {
+                Ok(None) => {}
+                Ok(Some(why)) => return Err(why),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Handle {
+    /// Tells the node to stop, without waiting.
+    pub fn begin_stop(&self) {
+        self.mailboxes.iter().for_each(shard_loop::stop);
+    }
+
+    /// How many groups hold buckets.
+    pub fn groups(&self) -> u32 {
+        self.shared.identity.groups
+    }
+
+    /// Does an operation on the shard that has it, within `timeout_ms`.
+    pub async fn call(&self, operation: Operation, timeout_ms: u64) -> Result<Reply, Error> {
+        let group = match &operation {
+            Operation::Write(command) => group_of(&command.bucket, self.groups()),
+            Operation::Read(group, ..) => *group,
+            Operation::Status => return Err(Error::invalid("ask for the status with Handle::status")),
+        };
+        self.call_shard(shard_of(group, self.shared.shards), operation, timeout_ms).await
+    }
+
+    /// Reads from the bucket's group.
+    pub async fn read(
+        &self,
+        group: drey_core::GroupId,
+        mode: ReadMode,
+        op: ReadOp,
+        timeout_ms: u64,
+    ) -> Result<Reply, Error> {
+        self.call(Operation::Read(group, mode, op), timeout_ms).await
+    }
+
+    /// The node as of now.
+    pub async fn status(&self) -> Result<NodeStatus, Error> {
+        let mut shards = Vec::new();
+        for shard in (0..self.shared.shards).map(ShardId) {
+            match self.call_shard(shard, Operation::Status, STATUS_TIMEOUT_MS).await? {
+                Reply::Status(status) => shards.push(status),
+                other => return Err(Error::NotReady(format!("an unexpected answer: {other:?}"))),
+            }
+        }
+        Ok(self.shared.status(shards))
+    }
+
+    async fn call_shard(&self, shard: ShardId, operation: Operation, timeout_ms: u64) -> Result<Reply, Error> {
+        let (sender, answer) = reply();
+        let unanswered = unanswered(&operation);
+        send_call(&self.mailboxes, shard, operation, timeout_ms, sender)?;
+        answer.await.unwrap_or(Err(unanswered))
+    }
+}
+
+fn core_config(config: &Config, shared: &Shared, shard: ShardId) -> drey_core::Config {
+    drey_core::Config {
+        node: NodeId(shared.identity.node),
+        cluster: shared.identity.cluster(),
+        shard,
+        shards: shared.shards,
+        groups: shared.identity.groups,
+        founders: shared.identity.member_ids(),
+        timing: config.timing,
+        log: config.log,
+    }
+}
+
+/// Reads all segments, and ends each chain where its synced part ends.
+fn recover_log(directory: &LogDirectory, identity: &Identity) -> Result<RecoveredLog, StartError> {
+    let mut scan = LogScan::new(identity.cluster(), NodeId(identity.node));
+    let mut bytes = Vec::new();
+    let mut segments = Vec::new();
+    for name in directory.segments()? {
+        let id = SegmentId::parse(&name).ok_or_else(|| {
+            StartError::Invalid(format!("{} holds {name}, which is no log segment", directory.path().display()))
+        })?;
+        segments.push((id, name));
+    }
+    segments.sort_unstable();
+    for (id, name) in segments {
+        directory.read(&name, &mut bytes)?;
+        scan.segment(id, &bytes).map_err(StartError::Damaged)?;
+    }
+    let log = scan.finish().map_err(StartError::Damaged)?;
+    for seal in &log.seals {
+        directory.seal(&seal.segment.to_string(), seal.offset, &seal.bytes)?;
+    }
+    Ok(log)
+}
+
+fn open_lsm(path: &Path) -> Result<LsmStore, StartError> {
+    LsmStore::open(path, LsmOptions::default())
+        .map_err(|error| StartError::Store { path: path.display().to_string(), reason: error.to_string() })
+}
+
+fn start_storage<S: Store>(
+    config: drey_core::Config,
+    log: &RecoveredLog,
+    store: S,
+    jobs: mpsc::Receiver<StorageJob>,
+    done: Sender<Mail>,
+) -> Result<(Shard, JoinHandle<()>), StartError> {
+    let name = format!("drey-store-{}", config.shard);
+    let seed = identity::random_u64()?;
+    let now = shard_loop::now();
+    let (shard, worker): (Shard, StorageWorker<S>) = start_shard(config, seed, now, log, store)?;
+    let thread = storage_thread::start(&name, worker, jobs, done)
+        .map_err(|source| StartError::Io { operation: format!("start the thread {name}"), source })?;
+    Ok((shard, thread))
+}
+
+/// Runs on the executor's thread.
+fn run_body(
+    body: Body,
+) -> impl FnOnce(runtime::ExecutorContext) -> std::pin::Pin<Box<dyn Future<Output = Option<String>>>> + Send {
+    move |context| {
+        Box::pin(async move {
+            let shard = ShardId(context.index as u32);
+            let handle = Rc::new(ShardHandle::new(Arc::clone(&body.shared), shard, body.mailboxes));
+            let own = body.shared.identity.node;
+            let peers = body.shared.identity.members.iter().filter(|member| member.id != own);
+            let links =
+                peers.map(|peer| (NodeId(peer.id), PeerLink::start(Rc::clone(&handle), peer.clone()))).collect();
+            let effects = ShardEffects {
+                handle: Rc::clone(&handle),
+                links,
+                storage: body.storage,
+                log_directory: body.log_directory,
+                log_config: body.log_config,
+                segments: Rc::new(RefCell::new(HashMap::new())),
+                earlier_segments: body.earlier_segments,
+            };
+            runtime::spawn(shard_loop::take_mail(handle, body.mailbox, body.on_connection));
+            shard_loop::run(body.shard, effects, body.tick_ms).await
+        })
+    }
+}

@@ -1,0 +1,267 @@
+//! Links to peers. Each shard dials each peer and sends on that link; what it receives comes on links that peers dialed.
+//!
+//! A link carries one frame a turn. What is sent while there is no link is lost, as Raft expects; what waits on a slow link
+//! is bounded, and lost beyond.
+
+use std::cell::{Cell, RefCell};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use drey_core::limits::FRAME_BYTES_MAX;
+use drey_core::placement::shard_of;
+use drey_core::wire::Envelope;
+use drey_core::wire::frame::{self, FrameReader};
+use drey_core::wire::handshake::{FIXED_BYTES, Hello};
+use drey_core::{Input, NodeId, ShardId};
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+
+use crate::identity::Member;
+use crate::mail::Mail;
+use crate::notify::Notify;
+use crate::runtime::{self, ReadHalf, TcpStream};
+use crate::shard_handle::ShardHandle;
+
+/// What may wait for a link, in bytes.
+const QUEUE_BYTES_MAX: usize = 32 << 20;
+/// A frame is closed when it is longer: the next envelopes go into another.
+const FRAME_BYTES_FULL: usize = 4 << 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+const READ_BYTES: usize = 64 << 10;
+
+/// The sending end of a link.
+pub(crate) struct PeerLink {
+    up: Cell<bool>,
+    queue: RefCell<Vec<Envelope>>,
+    queued_bytes: Cell<usize>,
+    wake: Notify,
+}
+
+impl PeerLink {
+    /// Starts to dial a peer, for as long as the executor runs.
+    pub fn start(handle: Rc<ShardHandle>, peer: Member) -> Rc<PeerLink> {
+        let link = Rc::new(PeerLink {
+            up: Cell::new(false),
+            queue: RefCell::default(),
+            queued_bytes: Cell::new(0),
+            wake: Notify::new(),
+        });
+        runtime::spawn(dial(Rc::clone(&link), handle, peer));
+        link
+    }
+
+    /// Queues an envelope for the turn's frame.
+    pub fn send(&self, envelope: Envelope) {
+        let bytes = self.queued_bytes.get() + frame::weight(&envelope);
+        if self.up.get() && bytes <= QUEUE_BYTES_MAX {
+            self.queued_bytes.set(bytes);
+            self.queue.borrow_mut().push(envelope);
+        }
+    }
+
+    /// The turn has ended: what was queued goes out.
+    pub fn flush(&self) {
+        if !self.queue.borrow().is_empty() {
+            self.wake.notify();
+        }
+    }
+
+    fn take(&self) -> Vec<Envelope> {
+        self.queued_bytes.set(0);
+        self.queue.take()
+    }
+}
+
+/// Dials again and again.
+async fn dial(link: Rc<PeerLink>, handle: Rc<ShardHandle>, peer: Member) {
+    let id = NodeId(peer.id);
+    let mut backoff = BACKOFF_MIN;
+    let mut last_error = String::new();
+    loop {
+        match connect(&handle, &peer).await {
+            Ok((stream, number)) => {
+                tracing::info!(peer = peer.name, shard = handle.shard.0, "linked");
+                backoff = BACKOFF_MIN;
+                last_error.clear();
+                link.up.set(true);
+                handle.push(Input::PeerUp(id));
+                let error = carry(&link, stream, number).await;
+                link.up.set(false);
+                link.take();
+                handle.push(Input::PeerDown(id));
+                tracing::warn!(peer = peer.name, error, "the link broke");
+            }
+            // Said once, not at every attempt.
+            Err(error) if error != last_error => {
+                tracing::warn!(peer = peer.name, address = peer.address, error, "cannot link");
+                last_error = error;
+            }
+            Err(_) => {}
+        }
+        runtime::sleep(backoff).await;
+        backoff = (backoff * 2).min(BACKOFF_MAX);
+    }
+}
+
+async fn connect(handle: &ShardHandle, peer: &Member) -> Result<(TcpStream, u64), String> {
+    let address = resolve(&peer.address).await?;
+    let mut stream = runtime::connect(address, CONNECT_TIMEOUT).await.map_err(|error| error.to_string())?;
+    let own = handle.shared.hello(NodeId(peer.id), handle.shard);
+    stream.write_all(&own.encode()).await.map_err(|error| error.to_string())?;
+    let answer = within(HANDSHAKE_TIMEOUT, read_hello(&mut stream)).await?;
+    handle.shared.judge(&own, &answer).map_err(|error| error.to_string())?;
+    Ok((stream, own.link))
+}
+
+async fn resolve(address: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = address.parse() {
+        return Ok(address);
+    }
+    let name = address.to_owned();
+    let resolved = runtime::blocking(move || name.to_socket_addrs().map(|mut found| found.next())).await;
+    match resolved {
+        Ok(Ok(Some(address))) => Ok(address),
+        Ok(Ok(None)) => Err(format!("{address} has no address")),
+        Ok(Err(error)) | Err(error) => Err(format!("{address}: {error}")),
+    }
+}
+
+/// Sends frames until the link breaks; says how it broke.
+async fn carry(link: &PeerLink, stream: TcpStream, number: u64) -> String {
+    let (mut read, mut write) = stream.split();
+    let closed = Rc::new(Cell::new(false));
+    let watcher = runtime::spawn({
+        // A peer sends nothing here: what can be read is its end.
+        let (closed, wake) = (Rc::clone(&closed), link.wake.clone());
+        async move {
+            let _ = read.read(&mut [0; 1]).await;
+            closed.set(true);
+            wake.notify();
+        }
+    });
+    let mut sequence = 0;
+    let mut bytes = Vec::new();
+    let error = loop {
+        link.wake.notified().await;
+        if closed.get() {
+            break "closed by the peer".to_owned();
+        }
+        let envelopes = link.take();
+        encode_frames(&envelopes, number, &mut sequence, &mut bytes);
+        if let Err(error) = write.write_all(&bytes).await {
+            break error.to_string();
+        }
+        bytes.clear();
+        // A burst's room is given back.
+        bytes.shrink_to(FRAME_BYTES_FULL);
+    };
+    watcher.cancel();
+    error
+}
+
+fn encode_frames(envelopes: &[Envelope], link: u64, sequence: &mut u64, bytes: &mut Vec<u8>) {
+    let mut rest = envelopes;
+    while !rest.is_empty() {
+        let mut weight = 0;
+        let full = rest.iter().position(|envelope| {
+            weight += frame::weight(envelope);
+            weight > FRAME_BYTES_FULL
+        });
+        let (now, later) = rest.split_at(full.unwrap_or(rest.len()).max(1));
+        *sequence += 1;
+        frame::encode(link, *sequence, now, bytes);
+        rest = later;
+    }
+}
+
+/// Serves a link that a peer dialed, until it breaks.
+pub(crate) async fn receive(handle: Rc<ShardHandle>, mut stream: TcpStream) {
+    let from = stream.peer();
+    let outcome = async {
+        let hello = within(HANDSHAKE_TIMEOUT, read_hello(&mut stream)).await?;
+        let own = handle.shared.hello(hello.from, handle.shard);
+        let judged = handle.shared.judge(&own, &hello);
+        let answer = Hello { refused: judged.as_ref().err().map(ToString::to_string), ..own };
+        stream.write_all(&answer.encode()).await.map_err(|error| error.to_string())?;
+        judged.map_err(|error| error.to_string())?;
+        let (read, write) = stream.split();
+        let outcome = read_frames(&handle, hello.from, read).await;
+        drop(write);
+        outcome
+    };
+    if let Err(error) = outcome.await {
+        tracing::info!(%from, error, "a peer's link ended");
+    }
+}
+
+async fn read_frames(handle: &ShardHandle, from: NodeId, mut read: ReadHalf) -> Result<(), String> {
+    let mut frames = FrameReader::default();
+    let mut buffer = BytesMut::new();
+    let mut landing = vec![0; READ_BYTES];
+    loop {
+        while let Some(bytes) = next_frame(&mut buffer)? {
+            let envelopes = frames.read(bytes).map_err(|error| error.to_string())?;
+            deliver(handle, from, envelopes.unwrap_or_default()).await;
+        }
+        let read = read.read(&mut landing).await.map_err(|error| error.to_string())?;
+        if read == 0 {
+            return Err("closed by the peer".into());
+        }
+        buffer.extend_from_slice(&landing[..read]);
+    }
+}
+
+/// A whole frame from the front of what was received, if there is one.
+fn next_frame(buffer: &mut BytesMut) -> Result<Option<Bytes>, String> {
+    let Some(header) = buffer.first_chunk::<{ frame::HEADER_BYTES }>() else { return Ok(None) };
+    let length = frame::HEADER_BYTES + frame::length(header).map_err(|error| error.to_string())?;
+    const { assert!(FRAME_BYTES_FULL < FRAME_BYTES_MAX) };
+    if buffer.len() < length {
+        buffer.reserve(length - buffer.len());
+        return Ok(None);
+    }
+    Ok(Some(buffer.split_to(length).freeze()))
+}
+
+/// Hands envelopes to the shards of their groups.
+async fn deliver(handle: &ShardHandle, from: NodeId, envelopes: Vec<Envelope>) {
+    let shards = handle.shared.shards;
+    if shards == 1 {
+        return envelopes.into_iter().for_each(|envelope| handle.push(Input::Message(from, envelope)));
+    }
+    let mut others: Vec<Vec<Envelope>> = vec![Vec::new(); shards as usize];
+    for envelope in envelopes {
+        match shard_of(envelope.group, shards) {
+            shard if shard == handle.shard => handle.push(Input::Message(from, envelope)),
+            ShardId(shard) => others[shard as usize].push(envelope),
+        }
+    }
+    for (mailbox, envelopes) in handle.mailboxes.iter().zip(others) {
+        if !envelopes.is_empty() {
+            // A closed mailbox means that the node is stopping.
+            let _ = mailbox.send_when_free(Mail::Peer(from, envelopes)).await;
+        }
+    }
+}
+
+async fn read_hello(stream: &mut TcpStream) -> Result<Hello, String> {
+    let mut fixed = [0; FIXED_BYTES];
+    stream.read_exact(&mut fixed).await.map_err(|error| error.to_string())?;
+    let length = Hello::length(&fixed).map_err(|error| error.to_string())?;
+    let mut bytes = fixed.to_vec();
+    bytes.resize(length, 0);
+    stream.read_exact(&mut bytes[FIXED_BYTES..]).await.map_err(|error| error.to_string())?;
+    Hello::decode(&bytes).map_err(|error| error.to_string())
+}
+
+async fn within<T>(limit: Duration, future: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let timeout = async {
+        runtime::sleep(limit).await;
+        Err("no answer in time".to_owned())
+    };
+    futures_lite::future::or(future, timeout).await
+}

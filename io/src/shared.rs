@@ -1,0 +1,113 @@
+//! What all executors of a node know, and none changes on its own.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use drey_core::request::ShardStatus;
+use drey_core::wire::handshake::{Acquaintances, HandshakeError, Hello};
+use drey_core::{Incarnation, NodeId, ShardId};
+
+use crate::identity::{self, Identity};
+use crate::status::NodeStatus;
+
+/// One node's common knowledge.
+pub(crate) struct Shared {
+    pub identity: Identity,
+    pub shards: u32,
+    pub data_dir: PathBuf,
+    pub log_dir: PathBuf,
+    pub started: Instant,
+    pub met: Mutex<Acquaintances>,
+    /// Shards that still need the log's earlier epochs.
+    pub need_earlier_epochs: AtomicU32,
+    /// Names links: grows over restarts, as long as they take longer than a millisecond each.
+    pub next_link: std::sync::atomic::AtomicU64,
+    /// Why the node stops by itself.
+    pub failure: Mutex<Option<String>>,
+}
+
+impl Shared {
+    /// What this node says first to a peer.
+    pub fn hello(&self, to: NodeId, shard: ShardId) -> Hello {
+        Hello {
+            cluster: self.identity.cluster(),
+            epoch: self.identity.epoch,
+            from: NodeId(self.identity.node),
+            incarnation: Incarnation(self.identity.incarnation),
+            to,
+            shard: shard.0,
+            shards: self.shards,
+            link: self.next_link.fetch_add(1, Ordering::Relaxed),
+            refused: None,
+        }
+    }
+
+    /// Judges a peer's first words. A peer that is met for the first time is remembered, on disk, before this returns.
+    pub fn judge(&self, own: &Hello, peer: &Hello) -> Result<(), HandshakeError> {
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut judged = met.clone();
+        if judged.judge(own, &self.identity.member_ids(), peer)? {
+            identity::save_acquaintances(&self.data_dir, &judged)
+                .map_err(|error| HandshakeError::Mismatch(format!("this node cannot remember its peers: {error}")))?;
+            *met = judged;
+        }
+        Ok(())
+    }
+
+    /// Notes why the node stops; the first reason stays.
+    pub fn fail(&self, why: String) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+    }
+
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn status(&self, shards: Vec<ShardStatus>) -> NodeStatus {
+        let mut reachable: Vec<NodeId> = shards.iter().flat_map(|shard| shard.reachable.iter().copied()).collect();
+        reachable.sort_unstable();
+        reachable.dedup();
+        let mut groups: Vec<_> = shards
+            .into_iter()
+            .flat_map(|shard| shard.groups.into_iter().map(move |group| (shard.shard, group)))
+            .collect();
+        groups.sort_unstable_by_key(|(_, status)| status.group);
+        let log_bytes = if self.log_dir.starts_with(&self.data_dir) { 0 } else { disk_bytes(&self.log_dir) };
+        NodeStatus {
+            node: NodeId(self.identity.node),
+            name: self.identity.name.clone(),
+            cluster: self.identity.cluster().to_string(),
+            members: self.identity.members.clone(),
+            reachable,
+            groups,
+            shards: self.shards,
+            engine: self.identity.engine.to_string(),
+            uptime_ms: self.started.elapsed().as_millis() as u64,
+            disk_bytes: disk_bytes(&self.data_dir) + log_bytes,
+            memory_bytes: memory_bytes(),
+        }
+    }
+}
+
+/// What a directory's files take on disk. A node has some tens of files.
+fn disk_bytes(directory: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    let size = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(data) if data.is_dir() => disk_bytes(&entry.path()),
+        Ok(data) => data.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).sum()
+}
+
+/// The process's resident memory.
+fn memory_bytes() -> u64 {
+    let pages = fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|statm| statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()));
+    pages.unwrap_or(0) * 4096
+}

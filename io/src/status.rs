@@ -1,0 +1,33 @@
+//! A node as it describes itself.
+
+use drey_core::request::GroupStatus;
+use drey_core::{NodeId, ShardId};
+
+use crate::identity::Member;
+
+/// This node's view of itself and its cluster.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    /// Its id.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// The cluster's id, 32 hexadecimal digits.
+    pub cluster: String,
+    /// The members, this one too.
+    pub members: Vec<Member>,
+    /// The peers that this node has links to now.
+    pub reachable: Vec<NodeId>,
+    /// All groups, in order, each with its shard.
+    pub groups: Vec<(ShardId, GroupStatus)>,
+    /// How many executors it has.
+    pub shards: u32,
+    /// Its engine.
+    pub engine: String,
+    /// Since it started.
+    pub uptime_ms: u64,
+    /// What its files take on disk.
+    pub disk_bytes: u64,
+    /// Its resident memory.
+    pub memory_bytes: u64,
+}

@@ -1,0 +1,195 @@
+//! The default engine: an LSM tree on disk, by fjall.
+//!
+//! One database and one keyspace serve all shards of a node: each shard's storage thread has a clone of the handle. The store
+//! is only a cache of the Raft log above the log's truncation point, so that nothing is synced but in [`Store::persist`];
+//! below it is the only copy, which is why the log is truncated only up to what a persist covered.
+//!
+//! Keys and values are copied in and out. fjall's own byte strings (without its feature `bytes_1`) hold short keys in
+//! place, which a put pays for with less memory and no more time than sharing would.
+//!
+//! What fjall would panic on (an empty key, one of more than 65,535 bytes) is refused here before it is asked.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use bytes::Bytes;
+use drey_core::store::{Read, Store, StoreError, WriteSet};
+use fjall::{Database, Iter, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+
+use crate::store::journal_tail::cut_broken_tail;
+
+/// Everything of a node lies in one keyspace: each further one costs files, memory and 26 ms.
+const KEYSPACE: &str = "drey";
+/// Behind the directory's name while the store is being made.
+const UNFINISHED: &str = ".unfinished";
+/// What fjall can take.
+const ENGINE_KEY_BYTES_MAX: usize = u16::MAX as usize;
+/// fjall rotates its journal at 64 MB; two of them are kept at the most before memtables are flushed to let the older go.
+const JOURNAL_BYTES_MAX: u64 = 128 << 20;
+/// With a second thread fjall hands compactions round between the two in a busy loop while one is under way.
+const WORKER_THREADS: usize = 1;
+
+/// How much memory the engine may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LsmOptions {
+    /// Writes in memory before they become a table, in bytes of keys and values. Up to four more may wait to be written. Fixed
+    /// when the directory is first opened.
+    pub memtable_bytes: u64,
+    /// The most bytes of blocks kept for reading.
+    pub cache_bytes: u64,
+}
+
+impl Default for LsmOptions {
+    fn default() -> LsmOptions {
+        LsmOptions { memtable_bytes: 16 << 20, cache_bytes: 32 << 20 }
+    }
+}
+
+/// A handle of the engine. Clones are handles of the same store.
+#[derive(Clone)]
+pub struct LsmStore {
+    database: Database,
+    keyspace: Keyspace,
+}
+
+impl LsmStore {
+    /// Opens the store in `directory`, or makes one if that is absent or empty. Only one process can have it open.
+    ///
+    /// An error means that what is there cannot be used: the state must be fetched anew, from the log or from peers.
+    pub fn open(directory: &Path, options: LsmOptions) -> Result<LsmStore, StoreError> {
+        let failed = |error| StoreError(format!("{}: {error}", directory.display()));
+        if is_absent_or_empty(directory).map_err(|error| failed(error.into()))? {
+            create(directory, options).map_err(failed)?;
+        }
+        let lost = cut_broken_tail(directory).map_err(|error| failed(error.into()))?;
+        if lost > 0 {
+            tracing::warn!(directory = %directory.display(), bytes = lost, "cut an unfinished batch off the store's journal");
+        }
+        open(directory, options).map_err(failed)
+    }
+}
+
+/// Makes the store under another name and gives it its own when it is whole: fjall cannot open what it left half made.
+fn create(directory: &Path, options: LsmOptions) -> fjall::Result<()> {
+    let mut unfinished = directory.as_os_str().to_owned();
+    unfinished.push(UNFINISHED);
+    let unfinished = PathBuf::from(unfinished);
+    if !is_absent_or_empty(&unfinished)? {
+        fs::remove_dir_all(&unfinished)?;
+    }
+    let store = open(&unfinished, options)?;
+    store.database.persist(PersistMode::SyncAll)?;
+    drop(store);
+    fs::rename(&unfinished, directory)?;
+    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+    fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(())
+}
+
+fn open(directory: &Path, options: LsmOptions) -> fjall::Result<LsmStore> {
+    let database = Database::builder(directory)
+        .cache_size(options.cache_bytes)
+        .max_journaling_size(JOURNAL_BYTES_MAX)
+        .worker_threads(WORKER_THREADS)
+        .open()?;
+    let create = || KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes);
+    let keyspace = database.keyspace(KEYSPACE, create)?;
+    Ok(LsmStore { database, keyspace })
+}
+
+fn is_absent_or_empty(directory: &Path) -> io::Result<bool> {
+    match fs::read_dir(directory) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// A state of the store that later writes do not change.
+pub struct LsmView {
+    snapshot: Snapshot,
+    keyspace: Keyspace,
+}
+
+impl Read for LsmView {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.snapshot.get(&self.keyspace, key).map_err(failed)?.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        reverse: bool,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        if start >= end {
+            return Ok(());
+        }
+        walk(self.snapshot.range(&self.keyspace, start..end), reverse, visit)
+    }
+}
+
+impl Read for LsmStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.keyspace.get(key).map_err(failed)?.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        reverse: bool,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        if start >= end {
+            return Ok(());
+        }
+        walk(self.keyspace.range(start..end), reverse, visit)
+    }
+}
+
+impl Store for LsmStore {
+    type View = LsmView;
+
+    fn view(&self) -> LsmView {
+        LsmView { snapshot: self.database.snapshot(), keyspace: self.keyspace.clone() }
+    }
+
+    fn write(&mut self, writes: WriteSet) -> Result<(), StoreError> {
+        let mut batch = self.database.batch();
+        for (key, change) in writes.changes {
+            if key.is_empty() || key.len() > ENGINE_KEY_BYTES_MAX {
+                return Err(StoreError(format!("a key of {} bytes cannot be kept", key.len())));
+            }
+            match change {
+                Some(value) => batch.insert(&self.keyspace, &key[..], &value[..]),
+                None => batch.remove(&self.keyspace, &key[..]),
+            }
+        }
+        batch.commit().map_err(failed)
+    }
+
+    fn persist(&mut self) -> Result<(), StoreError> {
+        self.database.persist(PersistMode::SyncData).map_err(failed)
+    }
+}
+
+fn walk(
+    mut pairs: Iter,
+    reverse: bool,
+    visit: &mut dyn FnMut(Bytes, Bytes) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    while let Some(pair) = if reverse { pairs.next_back() } else { pairs.next() } {
+        let (key, value) = pair.into_inner().map_err(failed)?;
+        if visit(Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)).is_break() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn failed(error: fjall::Error) -> StoreError {
+    StoreError(error.to_string())
+}

@@ -1,0 +1,348 @@
+//! The client itself: carries out what the router decides, call by call, on tonic's channels.
+
+use crate::logic::{EndpointId, Kind, Outcome, Policy, Router, Step, Verdict, View};
+use crate::proto::{
+    Bucket as BucketInfo, CreateBucketRequest, DescribeBucketRequest, DropBucketRequest, ListBucketsRequest,
+    StatusRequest, StatusResponse,
+};
+use crate::transport::{self, Stubs};
+use crate::{Bucket, Code, Error};
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::time::Instant;
+use tonic::Status;
+
+/// How long a call may take in all, unless said otherwise.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// How long a `Cluster.Status` in the background may take.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A client of one cluster. Cheap to clone; all clones share connections and what is known of the leaders.
+#[derive(Debug, Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    timeout: Duration,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    started: Instant,
+    discover: bool,
+}
+
+#[derive(Debug)]
+struct State {
+    router: Router,
+    /// By endpoint: the address its stubs were made for, and the stubs.
+    stubs: Vec<Option<(String, Stubs)>>,
+}
+
+/// How a client behaves, where the defaults will not do.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    endpoints: Vec<String>,
+    timeout: Duration,
+    policy: Policy,
+    discover: bool,
+    seed: Option<u64>,
+}
+
+impl Builder {
+    /// How long a call may take in all, tries and waits together. The default is ten seconds.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Builder {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The numbers of the routing and retry logic.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Builder {
+        self.policy = policy;
+        self
+    }
+
+    /// Whether to ask the cluster for its leaders and members in the background (the default). Without it only the
+    /// given endpoints are asked, which is enough for a program that makes one call and ends.
+    #[must_use]
+    pub fn discover(mut self, discover: bool) -> Builder {
+        self.discover = discover;
+        self
+    }
+
+    /// The seed of the jitter between retries; a random one by default.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Builder {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Makes the client. Connections are opened by the first calls.
+    ///
+    /// # Errors
+    /// No endpoint was given, or one is not `host:port`.
+    pub fn connect(self) -> Result<Client, Error> {
+        for address in &self.endpoints {
+            transport::endpoint(address)?;
+        }
+        if self.endpoints.is_empty() {
+            return Err(Error::new(Code::InvalidArgument, "no address of a node was given"));
+        }
+        let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one("jitter"));
+        let router = Router::new(self.policy, self.endpoints, seed);
+        let state = Mutex::new(State { router, stubs: Vec::new() });
+        let shared = Shared { state, started: Instant::now(), discover: self.discover };
+        Ok(Client { shared: Arc::new(shared), timeout: self.timeout })
+    }
+}
+
+impl Client {
+    /// A client of the cluster that the nodes at these addresses (`host:port`) belong to. One that is alive will do.
+    ///
+    /// # Errors
+    /// No endpoint was given, or one is not `host:port`. Whether anything listens there shows with the first call.
+    pub fn connect<A: Into<String>>(endpoints: impl IntoIterator<Item = A>) -> Result<Client, Error> {
+        Client::builder(endpoints).connect()
+    }
+
+    /// A client whose behaviour is still to be chosen.
+    pub fn builder<A: Into<String>>(endpoints: impl IntoIterator<Item = A>) -> Builder {
+        Builder {
+            endpoints: endpoints.into_iter().map(Into::into).collect(),
+            timeout: TIMEOUT_DEFAULT,
+            policy: Policy::default(),
+            discover: true,
+            seed: None,
+        }
+    }
+
+    /// The same client with another time limit for its calls.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Client {
+        Client { shared: Arc::clone(&self.shared), timeout }
+    }
+
+    /// The time limit of this client's calls.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// A bucket, by name. Nothing is sent: whether it is there shows with the first call.
+    pub fn bucket(&self, name: impl Into<String>) -> Bucket {
+        Bucket::new(self.clone(), name.into())
+    }
+
+    /// Creates a bucket.
+    ///
+    /// # Errors
+    /// [`Code::BucketExists`], [`Code::InvalidArgument`] for a bad name, and what any write can end with.
+    pub async fn create_bucket(&self, name: &str) -> Result<BucketInfo, Error> {
+        let request = CreateBucketRequest { name: name.to_owned(), ..CreateBucketRequest::default() };
+        self.create_bucket_with(request).await.map(|(bucket, _)| bucket)
+    }
+
+    /// Creates a bucket with options; also says whether it was this call that made it, which it need not be with
+    /// `if_not_exists`.
+    ///
+    /// # Errors
+    /// As [`Client::create_bucket`].
+    pub async fn create_bucket_with(&self, request: CreateBucketRequest) -> Result<(BucketInfo, bool), Error> {
+        let name = request.name.clone();
+        let response =
+            self.call(Kind::Write, Some(&name), request, |mut stubs, request| async move {
+                stubs.buckets.create(request).await
+            })
+            .await?;
+        Ok((response.bucket.unwrap_or_default(), response.created))
+    }
+
+    /// Drops a bucket and all that is in it. False if there was none.
+    ///
+    /// # Errors
+    /// What any write can end with.
+    pub async fn drop_bucket(&self, name: &str) -> Result<bool, Error> {
+        let request = DropBucketRequest { name: name.to_owned(), created_version: None };
+        let response =
+            self.call(Kind::Write, Some(name), request, |mut stubs, request| async move {
+                stubs.buckets.drop(request).await
+            })
+            .await?;
+        Ok(response.existed)
+    }
+
+    /// The buckets whose names start with `prefix`; all of them for the empty prefix.
+    ///
+    /// # Errors
+    /// What any read can end with.
+    pub async fn list_buckets(&self, prefix: &str) -> Result<Vec<BucketInfo>, Error> {
+        let request = ListBucketsRequest { prefix: prefix.to_owned() };
+        let response = self
+            .call(Kind::Read, None, request, |mut stubs, request| async move { stubs.buckets.list(request).await })
+            .await?;
+        Ok(response.buckets)
+    }
+
+    /// One bucket: its group, its options, estimates of its size.
+    ///
+    /// # Errors
+    /// [`Code::BucketNotFound`], and what any read can end with.
+    pub async fn describe_bucket(&self, name: &str) -> Result<BucketInfo, Error> {
+        let request = DescribeBucketRequest { name: name.to_owned() };
+        self.call(
+            Kind::Read,
+            Some(name),
+            request,
+            |mut stubs, request| async move { stubs.buckets.describe(request).await },
+        )
+        .await
+    }
+
+    /// The cluster as the node that answers sees it: the first given endpoint that is alive.
+    ///
+    /// # Errors
+    /// What any read can end with.
+    pub async fn status(&self) -> Result<StatusResponse, Error> {
+        self.call(Kind::LocalRead, None, StatusRequest {}, |mut stubs, request| async move {
+            stubs.cluster.status(request).await
+        })
+        .await
+    }
+
+    /// One call of one answer, with all its attempts.
+    pub(crate) async fn call<Request, Response, Sent>(
+        &self,
+        kind: Kind,
+        bucket: Option<&str>,
+        request: Request,
+        send: impl Fn(Stubs, tonic::Request<Request>) -> Sent,
+    ) -> Result<Response, Error>
+    where
+        Request: Clone,
+        Sent: Future<Output = Result<tonic::Response<Response>, Status>>,
+    {
+        self.attempts(kind, bucket, |stubs, timeout| {
+            let mut request = tonic::Request::new(request.clone());
+            request.set_timeout(timeout);
+            let sent = send(stubs, request);
+            async move { sent.await.map(tonic::Response::into_inner) }
+        })
+        .await
+    }
+
+    /// Makes attempts until the router says that one was the last.
+    pub(crate) async fn attempts<Answer, Attempt>(
+        &self,
+        kind: Kind,
+        bucket: Option<&str>,
+        attempt: impl Fn(Stubs, Duration) -> Attempt,
+    ) -> Result<Answer, Error>
+    where
+        Attempt: Future<Output = Result<Answer, Status>>,
+    {
+        let timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
+        let mut call = self.shared.state().router.begin(self.shared.now_ms(), kind, bucket, timeout_ms);
+        let mut last: Option<Error> = None;
+        loop {
+            let step = self.shared.state().router.next(self.shared.now_ms(), &mut call);
+            let (endpoint, timeout) = match step {
+                Step::Send { endpoint, timeout_ms } => (endpoint, Duration::from_millis(timeout_ms)),
+                Step::Wait { until_ms } => {
+                    tokio::time::sleep_until(self.shared.started + Duration::from_millis(until_ms)).await;
+                    continue;
+                }
+                Step::GiveUp(code) => return Err(self.given_up(code, last)),
+            };
+            let (address, stubs) = self.shared.stubs(endpoint)?;
+            self.discover();
+            let (outcome, answer) = match tokio::time::timeout(timeout, attempt(stubs, timeout)).await {
+                Ok(Ok(answer)) => (Outcome::Answered, Ok(answer)),
+                Ok(Err(status)) => {
+                    let (outcome, error) = transport::classify(&status, &address);
+                    (outcome, Err(error))
+                }
+                Err(_) => {
+                    let (outcome, error) = transport::timed_out(&address);
+                    (outcome, Err(error))
+                }
+            };
+            let verdict = self.shared.state().router.finished(self.shared.now_ms(), &mut call, outcome);
+            match (verdict, answer) {
+                (_, Ok(answer)) => return Ok(answer),
+                (Verdict::Fail(code), Err(error)) => return Err(Error { code, ..error }),
+                (_, Err(error)) => last = Some(error),
+            }
+        }
+    }
+
+    /// The error of a call that the router gave up between two attempts: the last one that a node gave.
+    fn given_up(&self, code: Code, last: Option<Error>) -> Error {
+        match last {
+            Some(error) => Error { code, ..error },
+            None if code == Code::Unreachable => {
+                Error::new(code, "every endpoint given belongs to another cluster than the one first reached")
+            }
+            None => Error::new(code, format!("no answer within {:?}", self.timeout)),
+        }
+    }
+
+    /// Asks for the leaders in the background, if it is time.
+    fn discover(&self) {
+        if !self.shared.discover {
+            return;
+        }
+        let now_ms = self.shared.now_ms();
+        let Some(endpoint) = self.shared.state().router.poll_refresh(now_ms) else { return };
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            let answer = match shared.stubs(endpoint) {
+                Ok((_, mut stubs)) => {
+                    let mut request = tonic::Request::new(StatusRequest {});
+                    request.set_timeout(REFRESH_TIMEOUT);
+                    tokio::time::timeout(REFRESH_TIMEOUT, stubs.cluster.status(request)).await.ok()
+                }
+                Err(_) => None,
+            };
+            let now_ms = shared.now_ms();
+            let mut state = shared.state();
+            match answer {
+                // A foreign cluster's endpoint is excluded by the router itself.
+                Some(Ok(status)) => drop(state.router.learn(now_ms, endpoint, &View::from(status.get_ref()))),
+                _ => state.router.refresh_failed(now_ms, endpoint),
+            }
+        });
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held; if it did, the state would still be whole between two calls.
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// An endpoint's address and stubs, made when they are first needed.
+    fn stubs(&self, endpoint: EndpointId) -> Result<(String, Stubs), Error> {
+        let mut state = self.state();
+        let State { router, stubs } = &mut *state;
+        let address = router.address(endpoint);
+        if stubs.len() <= endpoint.index() {
+            stubs.resize(endpoint.index() + 1, None);
+        }
+        let slot = &mut stubs[endpoint.index()];
+        match slot {
+            Some((made_for, stubs)) if made_for == address => Ok((made_for.clone(), stubs.clone())),
+            _ => {
+                let made = (address.to_owned(), Stubs::lazy(address)?);
+                *slot = Some(made.clone());
+                Ok(made)
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! `drey start`: a node in the foreground, until a signal or a failure ends it.
+
+use std::io::{IsTerminal, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use drey_io::{Config, FoundingMember, Node, StartError};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::backend::Shards;
+use crate::cli::{Engine, Exit, StartArgs};
+use crate::grpc;
+
+/// The number of groups of a new cluster, unless told otherwise.
+const GROUPS_DEFAULT: u32 = 16;
+
+/// Runs a node; returns when it has stopped.
+pub fn run(args: &StartArgs) -> Exit {
+    start_logging();
+    let config = match config(args) {
+        Ok(config) => config,
+        Err(why) => return refuse(&why, Exit::Usage),
+    };
+    let node = match Node::start(config) {
+        Ok(node) => node,
+        Err(error @ StartError::Invalid(_)) => return refuse(&error.to_string(), Exit::Usage),
+        Err(error) => return refuse(&error.to_string(), Exit::Refused),
+    };
+    if let Err(error) = stop_on_signals(&node) {
+        return refuse(&format!("signals cannot be handled: {error}"), Exit::Refused);
+    }
+    announce(&node, args);
+    match node.wait() {
+        Ok(()) => Exit::Done,
+        Err(why) => refuse(&format!("the node stopped: {why}"), Exit::Refused),
+    }
+}
+
+fn refuse(why: &str, exit: Exit) -> Exit {
+    eprintln!("error: the node cannot run\n  why: {why}\n  try: drey start --help");
+    exit
+}
+
+fn config(args: &StartArgs) -> Result<Config, String> {
+    let listen = resolve(&args.listen)?;
+    if args.name.is_none() && !args.initial_members.is_empty() {
+        return Err("--initial-members names several nodes: say with --name which of them this one is".to_owned());
+    }
+    let members = args
+        .initial_members
+        .iter()
+        .map(|member| FoundingMember { name: member.name.clone(), address: member.address.clone() })
+        .collect();
+    let config = Config::new(&args.data_dir);
+    Ok(Config {
+        name: args.name.clone().unwrap_or_else(|| config.name.clone()),
+        listen,
+        advertise: args.advertise.clone(),
+        log_dir: args.log_dir.clone(),
+        engine: match args.engine {
+            Engine::Lsm => drey_io::Engine::Lsm,
+            Engine::Memory => drey_io::Engine::Memory,
+        },
+        shards: args.shards.map(Into::into),
+        groups: args.groups.map_or(GROUPS_DEFAULT, Into::into),
+        initial_members: members,
+        on_connection: Some(Arc::new(|handle, stream| Box::pin(grpc::serve_connection(Shards(handle), stream)))),
+        ..config
+    })
+}
+
+fn resolve(address: &str) -> Result<SocketAddr, String> {
+    let resolved = address.to_socket_addrs().map(|mut found| found.next());
+    match resolved {
+        Ok(Some(address)) => Ok(address),
+        Ok(None) => Err(format!("--listen {address} has no address: write HOST:PORT, as in 127.0.0.1:9000")),
+        Err(error) => Err(format!("--listen {address}: {error}: write HOST:PORT, as in 127.0.0.1:9000")),
+    }
+}
+
+/// One line on stdout, for people and for scripts that wait for it.
+fn announce(node: &Node, args: &StartArgs) {
+    match futures_lite::future::block_on(node.handle().status()) {
+        // That nobody may be reading there is no reason to panic.
+        Ok(status) => drop(writeln!(
+            std::io::stdout(),
+            "drey {} ready on {} (cluster {}, {} members, {} shards, engine {}, data in {})",
+            status.name,
+            node.address(),
+            status.cluster,
+            status.members.len(),
+            status.shards,
+            status.engine,
+            args.data_dir.display()
+        )),
+        Err(error) => eprintln!("drey listens on {}, but does not answer: {error}", node.address()),
+    }
+}
+
+fn stop_on_signals(node: &Node) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let handle = node.handle();
+    std::thread::Builder::new().name("drey-signals".into()).spawn(move || {
+        // The first one asks, the second one insists.
+        let mut asked = false;
+        for signal in signals.forever() {
+            if asked {
+                std::process::exit(128 + signal);
+            }
+            asked = true;
+            handle.begin_stop();
+        }
+    })?;
+    Ok(())
+}
+
+/// Logs go to stderr; `RUST_LOG` says which.
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    // A second subscriber in one process would be refused; the first one serves.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .try_init();
+}

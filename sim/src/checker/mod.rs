@@ -1,0 +1,120 @@
+//! What must be true of every run, whatever happened in it. Each file is one law; each is tried on histories made by hand,
+//! good and broken, so that a checker that lets everything pass is noticed.
+
+pub mod durable;
+pub mod leaders;
+pub mod linearizable;
+pub mod model;
+pub mod states;
+pub mod versions;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use drey_core::{GroupId, NodeId};
+
+use crate::history::{History, ObjectId, Operation};
+use linearizable::Verdict;
+
+/// A broken law.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Its name.
+    pub law: &'static str,
+    /// What was seen.
+    pub seen: String,
+}
+
+impl Violation {
+    /// A broken law and what was seen.
+    pub fn new(law: &'static str, seen: impl Into<String>) -> Violation {
+        Violation { law, seen: seen.into() }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.law, self.seen)
+    }
+}
+
+/// The steps that the search may take for one object. Histories here need some thousands.
+const STEPS_MAX: u64 = 3_000_000;
+
+/// Checks all that can be told from what the clients saw.
+pub fn check_history(history: &History) -> Result<(), Violation> {
+    versions::check(history)?;
+    durable::check(history)?;
+    (0..history.groups.len()).try_for_each(|object| check_object(history, ObjectId(object)))
+}
+
+fn check_object(history: &History, object: ObjectId) -> Result<(), Violation> {
+    let operations = history.of(object);
+    let known = model::Versions::gather(operations.iter().copied()).map_err(|seen| {
+        Violation::new("one version for each value", describe(history, object, &operations, &[], &seen))
+    })?;
+    match linearizable::check(&operations, &known, STEPS_MAX) {
+        Verdict::Linearizable => Ok(()),
+        Verdict::Broken(longest) => Err(Violation::new(
+            "linearizability",
+            describe(history, object, &operations, &longest, "no order of the operations explains the answers"),
+        )),
+        Verdict::Undecided => Err(Violation::new(
+            "linearizability",
+            describe(history, object, &operations, &[], "undecided: the search ran out of steps"),
+        )),
+    }
+}
+
+/// How many operations around the place where the search got stuck are shown.
+const SHOWN_MAX: usize = 40;
+
+fn describe(history: &History, object: ObjectId, operations: &[&Operation], longest: &[usize], what: &str) -> String {
+    use std::fmt::Write as _;
+    let mut text = format!("{what}; keys {:?} of group {}", history.names[object.0], history.groups[object.0]);
+    let stuck = (0..operations.len())
+        .find(|position| operations[*position].is_completed() && !longest.contains(position))
+        .unwrap_or(0);
+    let first = stuck.saturating_sub(SHOWN_MAX / 2);
+    for (position, operation) in operations.iter().enumerate().skip(first).take(SHOWN_MAX) {
+        let Operation { client, node, call, called, returned, outcome, called_ms, returned_ms, .. } = operation;
+        let place = longest.iter().position(|&placed| placed == position);
+        let place = place.map_or_else(|| "-".to_owned(), |place| place.to_string());
+        let _ = write!(
+            text,
+            "\n  {place:>4} [{called}..{returned}] {called_ms}..{returned_ms} ms client {client} node {node}: {call:?} -> {outcome:?}"
+        );
+    }
+    text
+}
+
+/// Checks what the nodes themselves report while they run.
+#[derive(Default)]
+pub struct Watch {
+    leaders: leaders::Leaders,
+    states: states::States,
+}
+
+impl Watch {
+    /// A node says that it leads.
+    pub fn leads(&mut self, group: GroupId, term: u64, node: NodeId) -> Result<(), Violation> {
+        self.leaders.leads(group, term, node)
+    }
+
+    /// A node's replica has this state at this index.
+    pub fn state(&mut self, group: GroupId, applied: u64, node: NodeId, hash: u64) -> Result<(), Violation> {
+        self.states.state(group, applied, node, hash)
+    }
+
+    /// How many states were compared with one of another node.
+    pub fn states_compared(&self) -> u64 {
+        self.states.compared()
+    }
+
+    /// How many elections were won.
+    pub fn elections(&self) -> usize {
+        self.leaders.elections()
+    }
+}

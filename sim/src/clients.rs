@@ -1,0 +1,305 @@
+//! The clients: one host for all of them. Each asks one thing at a time, of any node, waits for the answer until well behind
+//! its deadline, and writes down what it saw. The protocol between clients and nodes is not what is tested here: a datagram
+//! names the calls, what they are stands in a table that both ends see.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use drey_core::name::BucketName;
+use drey_core::request::{Command, Operation, Reply, Write};
+use drey_core::{Error, RequestId};
+
+use crate::checker::Violation;
+use crate::history::{Call, History, ObjectId, Operation as Recorded, Outcome};
+use crate::network::CLIENTS;
+use crate::plan::Plan;
+use crate::rng::Rng;
+use crate::shared::Shared;
+use crate::workload::Workload;
+
+/// Behind its deadline a call is given up: its answer was lost.
+const LOST_AFTER_MS: u64 = 400;
+/// A task's deadline.
+const TASK_DEADLINE_MS: u64 = 1_500;
+/// Until a task that failed is tried again.
+const TASK_RETRY_MS: u64 = 100;
+
+/// A call on its way, as both ends see it.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// What.
+    pub operation: Operation,
+    /// The client waits so long.
+    pub deadline_in_ms: u64,
+}
+
+/// What is on the way between clients and nodes.
+#[derive(Default)]
+pub struct Exchange {
+    /// By number.
+    pub asked: BTreeMap<RequestId, Asked>,
+    /// By number.
+    pub answers: BTreeMap<RequestId, Result<Reply, Error>>,
+}
+
+/// Something that must succeed, however often it takes.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// Make a bucket.
+    Create(BucketName),
+    /// A put of a new value through this node.
+    Put(ObjectId, usize),
+    /// A read of all keys through this node, or through any.
+    Read(ObjectId, Option<usize>),
+}
+
+/// What a client does.
+enum State {
+    /// Thinks until then.
+    Idle(u64),
+    /// Waits for an answer until then.
+    Waiting { id: RequestId, give_up_ms: u64, recorded: Option<usize>, task: Option<Task> },
+}
+
+/// All clients.
+pub struct Clients {
+    rng: Rng,
+    plan: Plan,
+    /// What they ask.
+    pub workload: Workload,
+    /// What they saw.
+    pub history: History,
+    states: Vec<State>,
+    /// Whether they draw calls of their own.
+    pub working: bool,
+    /// What else they have to do.
+    tasks: VecDeque<(u64, Task)>,
+    requests: u64,
+    events: u64,
+    /// Calls that had an answer, refusals left aside.
+    pub completed: usize,
+}
+
+impl Clients {
+    /// The clients of a plan.
+    pub fn new(plan: &Plan) -> Clients {
+        let workload = Workload::new(plan.clients, plan.groups);
+        let creates = workload.buckets.iter().skip(1).map(|bucket| (0, Task::Create(bucket.clone())));
+        Clients {
+            rng: Rng::stream(plan.seed, "clients", 0),
+            tasks: creates.collect(),
+            workload,
+            history: History::default(),
+            states: (0..plan.clients.clients).map(|_| State::Idle(0)).collect(),
+            working: true,
+            requests: 0,
+            events: 0,
+            completed: 0,
+            plan: plan.clone(),
+        }
+    }
+
+    /// Adds something that must succeed.
+    pub fn add_task(&mut self, task: Task) {
+        self.tasks.push_back((0, task));
+    }
+
+    /// Whether nothing is under way and nothing is left to do.
+    pub fn is_done(&self) -> bool {
+        self.tasks.is_empty() && self.states.iter().all(|state| matches!(state, State::Idle(_)))
+    }
+
+    /// What is left to do, for people.
+    pub fn describe(&self) -> String {
+        let waiting = self.states.iter().filter_map(|state| match state {
+            State::Waiting { id, task, .. } => Some(format!("{id} {task:?}")),
+            State::Idle(_) => None,
+        });
+        format!("under way {:?}, to do {:?}", waiting.collect::<Vec<_>>(), self.tasks)
+    }
+
+    /// The history with the names of what it is about.
+    pub fn finish(&mut self) -> History {
+        let mut history = std::mem::take(&mut self.history);
+        for (number, object) in self.workload.objects.iter().enumerate() {
+            history.groups.push(self.workload.group(ObjectId(number)));
+            let name =
+                |key: &drey_core::name::Key| format!("{}/{}", object.bucket, String::from_utf8_lossy(key.as_bytes()));
+            history.names.push(object.keys.iter().map(name).collect());
+        }
+        history
+    }
+
+    /// One tick: takes answers, gives up, asks.
+    pub fn tick(&mut self, shared: &mut Shared, socket: &turmoil::net::UdpSocket) {
+        let now_ms = shared.now_ms;
+        for datagram in shared.receive(socket, CLIENTS) {
+            for id in request_ids(&datagram.body) {
+                if let Some(answer) = shared.exchange.answers.remove(&id) {
+                    self.answered(id, answer, shared);
+                }
+            }
+        }
+        let mut datagrams: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
+        for client in 0..self.states.len() {
+            match self.states[client] {
+                State::Waiting { give_up_ms, .. } if now_ms >= give_up_ms => self.give_up(client, shared),
+                State::Idle(until_ms) if now_ms >= until_ms => {
+                    if let Some((node, id)) = self.ask(client, shared) {
+                        datagrams.entry(node).or_default().extend_from_slice(&id.0.to_le_bytes());
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (node, datagram) in datagrams {
+            shared.send(socket, (CLIENTS, node), &datagram);
+        }
+    }
+
+    fn ask(&mut self, client: usize, shared: &mut Shared) -> Option<(usize, RequestId)> {
+        let now_ms = shared.now_ms;
+        let due = self.tasks.iter().position(|(at_ms, _)| now_ms >= *at_ms);
+        if let Some((_, task)) = due.and_then(|at| self.tasks.remove(at)) {
+            return Some(self.ask_task(client, task, shared));
+        }
+        if !self.working {
+            return None;
+        }
+        let (object, call) = self.workload.draw(now_ms, &mut self.rng);
+        let node = self.any_node();
+        let (shortest, longest) = self.plan.clients.deadline_ms;
+        let deadline_in_ms = self.rng.between(shortest, longest);
+        Some(self.call(client, node, object, call, deadline_in_ms, None, shared))
+    }
+
+    fn any_node(&mut self) -> usize {
+        1 + self.rng.below(self.plan.nodes as u64) as usize
+    }
+
+    fn ask_task(&mut self, client: usize, task: Task, shared: &mut Shared) -> (usize, RequestId) {
+        match &task {
+            Task::Create(bucket) => {
+                let write =
+                    Write::CreateBucket { default_ttl_ms: None, max_bytes: None, if_not_exists: true, created_ms: 1 };
+                let operation = Operation::Write(Command { bucket: bucket.clone(), id: None, write });
+                let node = self.any_node();
+                (node, self.send_off(client, operation, TASK_DEADLINE_MS, None, Some(task), shared))
+            }
+            Task::Put(object, node) => {
+                let call = Call::Put { slot: 0, value: self.workload.new_value(), guard: None };
+                self.call(client, *node, *object, call, TASK_DEADLINE_MS, Some(task), shared)
+            }
+            Task::Read(object, node) => {
+                let node = node.unwrap_or_else(|| self.any_node());
+                let call = Call::Read((0..self.workload.objects[object.0].keys.len()).collect());
+                self.call(client, node, *object, call, TASK_DEADLINE_MS, Some(task), shared)
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn call(
+        &mut self,
+        client: usize,
+        node: usize,
+        object: ObjectId,
+        call: Call,
+        deadline_in_ms: u64,
+        task: Option<Task>,
+        shared: &mut Shared,
+    ) -> (usize, RequestId) {
+        let operation = self.workload.operation(object, &call);
+        let called = self.next_event();
+        self.history.operations.push(Recorded {
+            object,
+            client,
+            node: node as u64,
+            call,
+            called,
+            returned: u64::MAX,
+            outcome: Outcome::Unknown,
+            called_ms: shared.now_ms,
+            returned_ms: u64::MAX,
+        });
+        let recorded = Some(self.history.operations.len() - 1);
+        (node, self.send_off(client, operation, deadline_in_ms, recorded, task, shared))
+    }
+
+    fn send_off(
+        &mut self,
+        client: usize,
+        operation: Operation,
+        deadline_in_ms: u64,
+        recorded: Option<usize>,
+        task: Option<Task>,
+        shared: &mut Shared,
+    ) -> RequestId {
+        self.requests += 1;
+        let id = RequestId(self.requests);
+        let give_up_ms = shared.now_ms + deadline_in_ms + LOST_AFTER_MS;
+        shared.exchange.asked.insert(id, Asked { operation, deadline_in_ms });
+        self.states[client] = State::Waiting { id, give_up_ms, recorded, task };
+        id
+    }
+
+    fn next_event(&mut self) -> u64 {
+        self.events += 1;
+        self.events
+    }
+
+    fn answered(&mut self, id: RequestId, answer: Result<Reply, Error>, shared: &mut Shared) {
+        let waits = |state: &State| matches!(state, State::Waiting { id: waiting, .. } if *waiting == id);
+        // Otherwise the client has given up: too late to tell.
+        let Some(client) = self.states.iter().position(waits) else { return };
+        let idle = State::Idle(shared.now_ms + self.rng.between(0, self.plan.clients.think_ms_max));
+        let State::Waiting { recorded, task, .. } = std::mem::replace(&mut self.states[client], idle) else { return };
+        shared.exchange.asked.remove(&id);
+        let Some(recorded) = recorded else {
+            if !matches!(answer, Ok(Reply::Created { .. })) {
+                self.again(task, shared.now_ms);
+            }
+            return;
+        };
+        let (object, call) = {
+            let operation = &self.history.operations[recorded];
+            (operation.object, operation.call.clone())
+        };
+        match self.workload.outcome(object, &call, answer) {
+            Ok(outcome) => self.record(recorded, outcome, task, shared.now_ms),
+            Err(seen) => shared.violated(Violation::new("answers fit their questions", seen)),
+        }
+    }
+
+    fn give_up(&mut self, client: usize, shared: &mut Shared) {
+        let idle = State::Idle(shared.now_ms);
+        let State::Waiting { id, recorded, task, .. } = std::mem::replace(&mut self.states[client], idle) else {
+            return;
+        };
+        shared.exchange.asked.remove(&id);
+        shared.exchange.answers.remove(&id);
+        match recorded {
+            Some(recorded) => self.record(recorded, Outcome::Unknown, task, shared.now_ms),
+            None => self.again(task, shared.now_ms),
+        }
+    }
+
+    fn record(&mut self, recorded: usize, outcome: Outcome, task: Option<Task>, now_ms: u64) {
+        let returned = self.next_event();
+        let operation = &mut self.history.operations[recorded];
+        (operation.outcome, operation.returned, operation.returned_ms) = (outcome, returned, now_ms);
+        if operation.is_completed() {
+            self.completed += 1;
+        } else {
+            self.again(task, now_ms);
+        }
+    }
+
+    fn again(&mut self, task: Option<Task>, now_ms: u64) {
+        self.tasks.extend(task.map(|task| (now_ms + TASK_RETRY_MS, task)));
+    }
+}
+
+/// The numbers in a datagram between clients and nodes.
+pub fn request_ids(body: &[u8]) -> impl Iterator<Item = RequestId> {
+    body.chunks_exact(8).filter_map(|chunk| chunk.first_chunk().map(|id| RequestId(u64::from_le_bytes(*id))))
+}

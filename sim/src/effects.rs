@@ -1,0 +1,171 @@
+//! Performs what a shard asks for: starts it, with the delay that the plan draws, and dies in the middle if it is to.
+
+use std::collections::VecDeque;
+
+use drey_core::config::Config;
+use drey_core::log::BLOCK_BYTES;
+use drey_core::request::Reply;
+use drey_core::storage::StorageJob;
+use drey_core::{Effects, Error, Event, NodeId, Output, RequestId};
+
+use crate::checker::Violation;
+use crate::disk::Disk;
+use crate::faults::Fault;
+use crate::links::Links;
+use crate::node::{Death, Doom};
+use crate::plan::StoragePlan;
+use crate::process::{Completion, Pending};
+use crate::rng::Rng;
+use crate::shared::Shared;
+
+/// What takes longer is counted as slow.
+const SLOW_MS_MIN: u64 = 100;
+
+/// The effects of one shard's turn.
+pub struct Performer<'a> {
+    /// Whose.
+    pub node: NodeId,
+    /// Which shard's.
+    pub number: usize,
+    /// The shard's settings, but for its number.
+    pub config: &'a Config,
+    /// How fast disk and store are.
+    pub storage: &'a StoragePlan,
+    /// Draws delays.
+    pub rng: &'a mut Rng,
+    /// The shard's storage thread.
+    pub jobs: &'a mut VecDeque<StorageJob>,
+    /// When it has done all of them.
+    pub busy_until_ms: &'a mut u64,
+    /// To the peers.
+    pub links: &'a mut Links,
+    /// What is under way.
+    pub pending: &'a mut Pending,
+    /// The node's disk.
+    pub disk: &'a mut Disk,
+    /// The world.
+    pub shared: &'a mut Shared,
+    /// A death to come.
+    pub doom: &'a mut Option<Doom>,
+    /// It came.
+    pub died: &'a mut Option<Death>,
+    /// To clients.
+    pub answers: Vec<(RequestId, Result<Reply, Error>)>,
+    /// How many shards have carried over what earlier epochs held.
+    pub carried: &'a mut usize,
+}
+
+impl Effects for Performer<'_> {
+    fn perform(&mut self, output: Output) {
+        let writes = matches!(output, Output::WriteLog(..) | Output::PrepareSegment(_));
+        if self.died.is_some() || self.dies_before(writes) {
+            return;
+        }
+        // Frames are traced as they are sent.
+        if !matches!(output, Output::Send(..) | Output::WriteLog(..) | Output::Reply(..)) {
+            self.shared.trace.event(format_args!("n{}.{} -> {output:?}", self.node, self.number));
+        }
+        let performed = match output {
+            Output::WriteLog(ticket, write) => {
+                let mut bytes = vec![0; write.len()];
+                write.encode_into(&mut bytes);
+                let (node, number) = (self.node, self.number);
+                self.shared.trace.bytes(&bytes, format_args!("n{node}.{number} -> {ticket:?} {write:?}"));
+                let due_ms = self.shared.now_ms + self.sync_ms();
+                let started = self.disk.write(write.segment, write.offset, bytes);
+                started.map(|op| self.pending.push(due_ms, Completion::Log(number, ticket, op)))
+            }
+            Output::PrepareSegment(segment) => {
+                let log = self.config.log_config();
+                let mut header = vec![0; BLOCK_BYTES];
+                log.header(segment).encode_into(&mut header);
+                let due_ms = self.shared.now_ms + self.sync_ms();
+                let bytes = log.segment_bytes as usize;
+                let started = self.disk.prepare(segment, header, bytes, &mut self.shared.faults);
+                started.map(|op| self.pending.push(due_ms, Completion::Segment(self.number, segment, op)))
+            }
+            Output::ReleaseSegment(segment) => {
+                self.disk.delete(segment);
+                Ok(())
+            }
+            Output::ReleaseEarlierEpochs => {
+                *self.carried += 1;
+                Ok(())
+            }
+            Output::Send(to, envelope) => {
+                self.links.send(to, self.number, envelope);
+                Ok(())
+            }
+            Output::Storage(job) => {
+                let start_ms = self.shared.now_ms.max(*self.busy_until_ms);
+                *self.busy_until_ms = start_ms + self.job_ms();
+                self.jobs.push_back(job);
+                self.pending.push(*self.busy_until_ms, Completion::Job(self.number));
+                Ok(())
+            }
+            Output::Reply(id, answer) => {
+                self.answers.push((id, answer));
+                Ok(())
+            }
+            Output::Report(event) => {
+                self.reported(event);
+                Ok(())
+            }
+        };
+        if let Err(seen) = performed {
+            let seen = format!("node {} shard {}: {seen}", self.node, self.number);
+            self.shared.violated(Violation::new("the log's rules for its files", seen));
+        }
+    }
+}
+
+impl Performer<'_> {
+    /// Whether the process dies instead of performing this effect. If it dies behind it, that is arranged.
+    fn dies_before(&mut self, writes: bool) -> bool {
+        let Some(doom) = self.doom else { return false };
+        doom.effects = doom.effects.saturating_sub(1);
+        if doom.effects > 0 {
+            return false;
+        }
+        if doom.behind_write {
+            // The next effect, then, whatever it is, does not happen.
+            doom.behind_write = !writes;
+            return false;
+        }
+        self.shared.happened(Fault::DiedInTurn, format_args!("node {} shard {}: {doom:?}", self.node, self.number));
+        *self.died = Some(doom.death);
+        true
+    }
+
+    fn sync_ms(&mut self) -> u64 {
+        let StoragePlan { sync_ms_max, slow_sync, slow_ms_max, .. } = *self.storage;
+        self.delay_ms((sync_ms_max, slow_sync, slow_ms_max), Fault::SlowDisk)
+    }
+
+    fn job_ms(&mut self) -> u64 {
+        let StoragePlan { job_ms_max, slow_job, slow_ms_max, .. } = *self.storage;
+        self.delay_ms((job_ms_max, slow_job, slow_ms_max), Fault::SlowStore)
+    }
+
+    fn delay_ms(&mut self, (mostly_max, slow, slow_max): (u64, u32, u64), fault: Fault) -> u64 {
+        if !self.rng.chance(slow) {
+            return self.rng.between(0, mostly_max);
+        }
+        self.shared.faults.happened(fault);
+        self.rng.between(SLOW_MS_MIN, slow_max)
+    }
+
+    fn reported(&mut self, event: Event) {
+        match event {
+            Event::BecameLeader(group, term) => {
+                let judged = self.shared.watch.leads(group, term.0, self.node);
+                self.shared.judge(judged);
+            }
+            Event::RefusedMessage(..) => self.shared.coverage.refused_messages += 1,
+            Event::SnapshotInstalled(..) => self.shared.coverage.snapshots += 1,
+            Event::Truncated(..) => self.shared.coverage.truncations += 1,
+            // A failure is found by asking the shard.
+            Event::Failed(_) | Event::Follows(..) | Event::SnapshotSending(..) => {}
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The kinds of faults, counted where they take effect: a partition that no message ran into has not happened.
+
+use std::fmt;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// What can go wrong.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Fault { $($(#[$doc])* $name,)* }
+
+        impl Fault {
+            /// All kinds.
+            pub const ALL: &'static [Fault] = &[$(Fault::$name,)*];
+
+            /// The kind's name in reports.
+            pub fn name(self) -> &'static str {
+                match self { $(Fault::$name => $text,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A datagram was lost.
+    Lost = "lost",
+    /// A datagram arrived twice.
+    Duplicated = "duplicated",
+    /// A datagram was held back.
+    Delayed = "delayed",
+    /// A datagram arrived behind one that was sent after it.
+    Reordered = "reordered",
+    /// A datagram ran into a partition that cuts both ways.
+    Partitioned = "partitioned",
+    /// A datagram ran into a partition that cuts its way only.
+    PartitionedOneWay = "one-way",
+    /// A client's datagram ran into a partition.
+    ClientCutOff = "client cut off",
+    /// A process was killed; what it had written stays in the page cache.
+    Killed = "killed",
+    /// A machine lost power.
+    PowerCut = "power cut",
+    /// All machines lost power at once.
+    PowerCutOfAll = "power cut of all",
+    /// A process died between two effects of one turn.
+    DiedInTurn = "died in a turn",
+    /// A machine lost power while it started.
+    DiedAtStart = "died at start",
+    /// A log write that was not synced is gone.
+    WriteLost = "write lost",
+    /// A log write that was not synced is there in part.
+    WriteTorn = "write torn",
+    /// A log write that was not synced is there.
+    WriteKept = "write kept",
+    /// A segment's preparation was cut off.
+    PreparationCutOff = "preparation cut off",
+    /// A deleted segment was there again.
+    SegmentCameBack = "segment came back",
+    /// A segment was made of an old one, with its bytes.
+    SegmentRecycled = "segment recycled",
+    /// The store lost batches behind its last persist.
+    StoreRolledBack = "store rolled back",
+    /// A log write took long.
+    SlowDisk = "slow disk",
+    /// A storage job took long.
+    SlowStore = "slow store",
+    /// A process stood still for a while.
+    Paused = "paused",
+    /// A node came back with another number of shards.
+    Resharded = "resharded",
+}
+
+/// How often each kind happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults {
+    counts: Vec<u64>,
+}
+
+impl Default for Faults {
+    fn default() -> Faults {
+        Faults { counts: vec![0; Fault::ALL.len()] }
+    }
+}
+
+impl Faults {
+    /// It happened.
+    pub fn happened(&mut self, fault: Fault) {
+        self.counts[fault as usize] += 1;
+    }
+
+    /// It happened so many times.
+    pub fn happened_times(&mut self, fault: Fault, times: u64) {
+        self.counts[fault as usize] += times;
+    }
+
+    /// How often it happened.
+    pub fn count(&self, fault: Fault) -> u64 {
+        self.counts[fault as usize]
+    }
+
+    /// How many kinds happened.
+    pub fn kinds(&self) -> usize {
+        self.counts.iter().filter(|&&count| count > 0).count()
+    }
+
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Faults) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, other)| *count += other);
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut comma = "";
+        for &fault in Fault::ALL {
+            let count = self.count(fault);
+            if count > 0 {
+                write!(f, "{comma}{} {count}", fault.name())?;
+                comma = ", ";
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! When faults begin and end: drawn from the seed, one after the other, several at a time.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::network::CLIENTS;
+use crate::node::{Death, Doom};
+use crate::plan::{FaultWeights, Plan};
+use crate::rng::Rng;
+
+/// Something that begins or ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// These ways, from one host to another, are cut.
+    Cut(Vec<(usize, usize)>),
+    /// They are open again.
+    Heal(Vec<(usize, usize)>),
+    /// A node's process ends.
+    Die(usize, Death),
+    /// All nodes lose power.
+    DieAll,
+    /// A node's process will end between two effects.
+    Doom(usize, Doom),
+    /// A node's process stands still for so many milliseconds.
+    Pause(usize, u64),
+    /// So much of everything is lost, in per mille.
+    Loss(u32),
+}
+
+/// Draws the faults of a run.
+pub struct Injector {
+    rng: Rng,
+    plan: Rc<Plan>,
+    next_ms: u64,
+    ends: BTreeMap<(u64, u64), Act>,
+    count: u64,
+}
+
+impl Injector {
+    /// The faults of a plan.
+    pub fn new(plan: Rc<Plan>) -> Injector {
+        let mut rng = Rng::stream(plan.seed, "injector", 0);
+        let next_ms = rng.between(0, 2 * plan.fault_every_ms);
+        Injector { rng, plan, next_ms, ends: BTreeMap::new(), count: 0 }
+    }
+
+    /// What begins or ends now.
+    pub fn due(&mut self, now_ms: u64) -> Vec<Act> {
+        let mut acts = Vec::new();
+        while let Some(first) = self.ends.first_entry()
+            && first.key().0 <= now_ms
+        {
+            acts.push(first.remove());
+        }
+        if now_ms >= self.next_ms {
+            self.next_ms = now_ms + self.rng.between(50, 2 * self.plan.fault_every_ms);
+            acts.extend(self.draw(now_ms));
+        }
+        acts
+    }
+
+    /// Ends everything.
+    pub fn stop(&mut self) {
+        self.ends.clear();
+        self.next_ms = u64::MAX;
+    }
+
+    /// How long until a node that went down starts again.
+    pub fn down_ms(&mut self) -> u64 {
+        if self.rng.chance(300) { self.rng.between(5, 100) } else { self.rng.between(100, 2_500) }
+    }
+
+    fn draw(&mut self, now_ms: u64) -> Option<Act> {
+        let FaultWeights {
+            split,
+            one_way,
+            client_cut_off,
+            kill,
+            power_cut,
+            power_cut_of_all,
+            die_in_turn,
+            pause,
+            storm,
+        } = self.plan.weights;
+        let weights = [split, one_way, client_cut_off, kill, power_cut, power_cut_of_all, die_in_turn, pause, storm];
+        let mut drawn = self.rng.below(weights.iter().sum());
+        let kind = weights.iter().position(|&weight| {
+            let hit = drawn < weight;
+            drawn = drawn.saturating_sub(weight);
+            hit
+        })?;
+        let node = self.node();
+        Some(match kind {
+            0 => self.split(now_ms),
+            1 => self.one_way(now_ms, node),
+            2 => self.cut(now_ms, vec![(CLIENTS, node), (node, CLIENTS)]),
+            3 => Act::Die(node, Death::Kill),
+            4 => Act::Die(node, Death::PowerCut),
+            5 => Act::DieAll,
+            6 => {
+                let death = if self.rng.chance(700) { Death::PowerCut } else { Death::Kill };
+                let behind_write = self.rng.chance(600);
+                Act::Doom(node, Doom { effects: self.rng.between(1, 400), behind_write, death })
+            }
+            7 => Act::Pause(node, self.rng.between(100, 3_000)),
+            _ => {
+                let length_ms = self.rng.between(200, 2_000);
+                self.end(now_ms + length_ms, Act::Loss(self.plan.network.loss));
+                Act::Loss(self.rng.between(150, 600) as u32)
+            }
+        })
+    }
+
+    fn node(&mut self) -> usize {
+        1 + self.rng.below(self.plan.nodes as u64) as usize
+    }
+
+    fn split(&mut self, now_ms: u64) -> Act {
+        let mut nodes: Vec<usize> = (1..=self.plan.nodes).collect();
+        self.rng.shuffle(&mut nodes);
+        let (one, other) = nodes.split_at(self.rng.between(1, self.plan.nodes as u64 / 2) as usize);
+        let ways = one.iter().flat_map(|&a| other.iter().flat_map(move |&b| [(a, b), (b, a)])).collect();
+        self.cut(now_ms, ways)
+    }
+
+    fn one_way(&mut self, now_ms: u64, node: usize) -> Act {
+        let others = (1..=self.plan.nodes).filter(|&other| other != node);
+        let heard = self.rng.chance(500);
+        let mut ways: Vec<_> = others.map(|other| if heard { (other, node) } else { (node, other) }).collect();
+        if self.rng.chance(400) {
+            ways.truncate(1);
+        }
+        self.cut(now_ms, ways)
+    }
+
+    fn cut(&mut self, now_ms: u64, ways: Vec<(usize, usize)>) -> Act {
+        let length_ms =
+            if self.rng.chance(800) { self.rng.between(100, 1_500) } else { self.rng.between(1_500, 5_000) };
+        self.end(now_ms + length_ms, Act::Heal(ways.clone()));
+        Act::Cut(ways)
+    }
+
+    fn end(&mut self, at_ms: u64, act: Act) {
+        self.count += 1;
+        self.ends.insert((at_ms, self.count), act);
+    }
+}

@@ -1,0 +1,192 @@
+//! A node's side of its links to its peers: real handshakes and real frames, one datagram a peer and tick.
+//!
+//! A link stands while something is heard: every peer says hello every now and then, with a number that grows when its
+//! process starts or when it thinks that the link broke. That plays the part of connections.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use drey_core::wire::handshake::{Acquaintances, FIXED_BYTES, Hello};
+use drey_core::wire::{Envelope, frame};
+use drey_core::{ClusterId, Incarnation, NodeId};
+
+/// Nothing is left unsaid for longer.
+const HELLO_EVERY_MS: u64 = 200;
+/// A peer that is not heard for so long has no link.
+const SILENCE_MS_MAX: u64 = 900;
+/// Links of one process are numbered from its start's number times this.
+const LINKS_PER_START: u64 = 1 << 20;
+
+/// What a datagram of a peer says.
+#[derive(Debug, Default)]
+pub struct Heard {
+    /// The link to the peer broke, or there is a new one in its place.
+    pub down: bool,
+    /// A link to the peer stands that did not before.
+    pub up: bool,
+    /// What came in good order, each with the bytes of its frame.
+    pub frames: Vec<(Bytes, Vec<Envelope>)>,
+    /// Frames that came too late or twice.
+    pub late: u64,
+}
+
+/// The links of a process.
+pub struct Links {
+    own: Hello,
+    members: Vec<NodeId>,
+    peers: BTreeMap<NodeId, Peer>,
+}
+
+struct Peer {
+    up: bool,
+    heard_ms: u64,
+    said_ms: Option<u64>,
+    /// Our number of the link to it.
+    link: u64,
+    /// The start of the peer's process that its links are numbered from.
+    start: u64,
+    readers: BTreeMap<u32, frame::FrameReader>,
+    /// By our shard: the number of the next frame, and what goes into it.
+    out: Vec<(u64, Vec<Envelope>)>,
+}
+
+impl Links {
+    /// Links of a process that has just started, the `start`th of its node.
+    pub fn new(
+        (cluster, node, incarnation): (ClusterId, NodeId, Incarnation),
+        members: Vec<NodeId>,
+        shards: u32,
+        start: u64,
+    ) -> Links {
+        let own =
+            Hello { cluster, epoch: 0, from: node, incarnation, to: node, shard: 0, shards, link: 0, refused: None };
+        let peer = || Peer {
+            up: false,
+            heard_ms: 0,
+            said_ms: None,
+            link: start * LINKS_PER_START,
+            start: 0,
+            readers: BTreeMap::new(),
+            out: (0..shards).map(|_| (0, Vec::new())).collect(),
+        };
+        let peers = members.iter().filter(|&&member| member != node).map(|&member| (member, peer())).collect();
+        Links { own, members, peers }
+    }
+
+    /// Takes what a shard sends. It is lost when there is no link.
+    pub fn send(&mut self, to: NodeId, shard: usize, envelope: Envelope) {
+        if let Some(peer) = self.peers.get_mut(&to)
+            && peer.up
+        {
+            peer.out[shard].1.push(envelope);
+        }
+    }
+
+    /// Reads a peer's datagram. An error means that the peer is not who it should be or speaks nonsense.
+    pub fn hear(
+        &mut self,
+        now_ms: u64,
+        datagram: &Bytes,
+        known: &mut Acquaintances,
+    ) -> Result<(NodeId, Heard), String> {
+        let mut heard = Heard::default();
+        let mut from = None;
+        let mut rest = datagram.clone();
+        while !rest.is_empty() {
+            let fixed = rest.first_chunk::<FIXED_BYTES>().ok_or("a handshake is cut short")?;
+            let length = Hello::length(fixed).map_err(|error| error.to_string())?;
+            let hello = rest.split_to(length.min(rest.len()));
+            let hello = Hello::decode(&hello).map_err(|error| error.to_string())?;
+            known.judge(&self.own, &self.members, &hello).map_err(|error| error.to_string())?;
+            from = Some(hello.from);
+            let peer = self.peers.get_mut(&hello.from).ok_or("a stranger")?;
+            let frame = match rest.first_chunk::<{ frame::HEADER_BYTES }>() {
+                Some(header) if rest.starts_with(b"DRYF") => {
+                    let length = frame::length(header).map_err(|error| error.to_string())?;
+                    Some(rest.split_to((frame::HEADER_BYTES + length).min(rest.len())))
+                }
+                _ => None,
+            };
+            peer.hear(now_ms, &hello, frame, &mut heard)?;
+        }
+        Ok((from.ok_or("an empty datagram")?, heard))
+    }
+
+    /// Peers that were not heard for too long: their links are down now.
+    pub fn silent(&mut self, now_ms: u64) -> Vec<NodeId> {
+        let mut silent = Vec::new();
+        for (&node, peer) in &mut self.peers {
+            if peer.up && now_ms > peer.heard_ms + SILENCE_MS_MAX {
+                peer.break_off();
+                silent.push(node);
+            }
+        }
+        silent
+    }
+
+    /// The datagrams that are to be sent now.
+    pub fn flush(&mut self, now_ms: u64, mut send: impl FnMut(NodeId, &[u8])) {
+        let mut datagram = Vec::new();
+        for (&to, peer) in &mut self.peers {
+            datagram.clear();
+            for (shard, (sequence, envelopes)) in peer.out.iter_mut().enumerate() {
+                if envelopes.is_empty() {
+                    continue;
+                }
+                *sequence += 1;
+                let hello = Hello { to, shard: shard as u32, link: peer.link, ..self.own.clone() };
+                datagram.extend_from_slice(&hello.encode());
+                frame::encode(peer.link, *sequence, envelopes, &mut datagram);
+                envelopes.clear();
+            }
+            if datagram.is_empty() && peer.said_ms.is_none_or(|said_ms| now_ms >= said_ms + HELLO_EVERY_MS) {
+                datagram.extend_from_slice(&Hello { to, link: peer.link, ..self.own.clone() }.encode());
+            }
+            if !datagram.is_empty() {
+                peer.said_ms = Some(now_ms);
+                send(to, &datagram);
+            }
+        }
+    }
+}
+
+impl Peer {
+    fn hear(&mut self, now_ms: u64, hello: &Hello, frame: Option<Bytes>, heard: &mut Heard) -> Result<(), String> {
+        let start = hello.link / LINKS_PER_START;
+        if start < self.start {
+            // Of a process that is gone.
+            heard.late += u64::from(frame.is_some());
+            return Ok(());
+        }
+        if start > self.start {
+            if self.up {
+                self.break_off();
+                heard.down = true;
+            }
+            self.readers.clear();
+            self.start = start;
+        }
+        self.heard_ms = now_ms;
+        if !self.up {
+            self.up = true;
+            heard.up = true;
+        }
+        if let Some(frame) = frame {
+            let reader = self.readers.entry(hello.shard).or_default();
+            match reader.read(frame.clone()).map_err(|error| error.to_string())? {
+                Some(envelopes) => heard.frames.push((frame, envelopes)),
+                None => heard.late += 1,
+            }
+        }
+        Ok(())
+    }
+
+    fn break_off(&mut self) {
+        self.up = false;
+        self.link += 1;
+        self.out.iter_mut().for_each(|(sequence, envelopes)| {
+            *sequence = 0;
+            envelopes.clear();
+        });
+    }
+}

@@ -1,0 +1,261 @@
+//! A node: what outlives its processes (the disk, the store, whom it knows) and, while it runs, its process. Its start is
+//! here: read the log, seal what was torn, bring up every shard, as the real node does.
+
+use std::rc::Rc;
+
+use drey_core::config::Config;
+use drey_core::log::{LogScan, RecoveredLog};
+use drey_core::wire::handshake::Acquaintances;
+use drey_core::{ClusterId, Incarnation, NodeId, ShardId, Tick, start_shard};
+use turmoil::net::UdpSocket;
+
+use crate::checker::Violation;
+use crate::disk::Disk;
+use crate::faults::Fault;
+use crate::links::Links;
+use crate::plan::{Plan, SHARDS_MAX, StoragePlan};
+use crate::process::Process;
+use crate::rng::Rng;
+use crate::shared::Shared;
+use crate::store::SharedStore;
+
+/// The cluster's name.
+pub const CLUSTER: ClusterId = ClusterId(0x5eed);
+/// The time on the nodes' clocks when the world begins, in milliseconds since 1970.
+const EPOCH_MS: u64 = 1_800_000_000_000;
+/// How far a node's clock may be off.
+const SKEW_MS_MAX: u64 = 120_000;
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// The machine goes on.
+    Kill,
+    /// It does not.
+    PowerCut,
+}
+
+/// A death to come: after so many effects, or right behind the first write to the disk that follows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doom {
+    /// So many are performed.
+    pub effects: u64,
+    /// Then a write as well, so that it is under way.
+    pub behind_write: bool,
+    /// Then this.
+    pub death: Death,
+}
+
+/// One machine with its disk.
+pub struct Node {
+    /// Which.
+    pub id: NodeId,
+    plan: Rc<Plan>,
+    rng: Rng,
+    disk: Disk,
+    store: SharedStore,
+    known: Acquaintances,
+    shards: u32,
+    starts: u64,
+    skew_ms: u64,
+    storage: StoragePlan,
+    /// The process, while there is one.
+    pub process: Option<Process>,
+    /// The next start ends with a power cut in its middle.
+    dies_at_start: bool,
+    /// What the next process dies of.
+    pub doom: Option<Doom>,
+}
+
+impl Node {
+    /// A machine with an empty disk.
+    pub fn new(id: NodeId, plan: Rc<Plan>) -> Node {
+        let mut rng = Rng::stream(plan.seed, "node", id.0);
+        Node {
+            id,
+            disk: Disk::new(Rng::stream(plan.seed, "disk", id.0), plan.disks_lie),
+            store: SharedStore::default(),
+            known: Acquaintances::default(),
+            shards: plan.shards[id.0 as usize - 1],
+            starts: 0,
+            skew_ms: rng.between(0, 2 * SKEW_MS_MAX),
+            storage: plan.storage,
+            process: None,
+            dies_at_start: false,
+            doom: None,
+            rng,
+            plan,
+        }
+    }
+
+    fn members(&self) -> Vec<NodeId> {
+        (1..=self.plan.nodes as u64).map(NodeId).collect()
+    }
+
+    /// Its own number among the hosts.
+    pub fn host(&self) -> usize {
+        self.id.0 as usize
+    }
+
+    /// Whether it runs and serves.
+    pub fn is_up(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| !process.is_dead())
+    }
+
+    /// Starts a process. False: it died in the middle of it.
+    pub fn start(&mut self, shared: &mut Shared) -> bool {
+        self.starts += 1;
+        shared.coverage.starts += 1;
+        let log = match self.recover_log(shared) {
+            Ok(Some(log)) => log,
+            Ok(None) => return false,
+            Err(why) => {
+                shared.violated(Violation::new(
+                    "a node starts from what its disk kept",
+                    format!("node {}: {why}", self.id),
+                ));
+                return false;
+            }
+        };
+        let mono_base_ms = self.rng.between(0, 1_000_000);
+        let clock = Clock { mono_base_ms, wall_base_ms: EPOCH_MS - SKEW_MS_MAX + self.skew_ms };
+        let mut shards = Vec::new();
+        for shard in 0..self.shards {
+            let seed = self.rng.next_u64();
+            let started =
+                start_shard(self.config(ShardId(shard)), seed, clock.read(shared.now_ms), &log, self.store.clone());
+            match started {
+                Ok(started) => shards.push(started),
+                Err(why) => {
+                    let seen = format!("node {} shard {shard}: {why}", self.id);
+                    shared.violated(Violation::new("a node starts from what its disk kept", seen));
+                    return false;
+                }
+            }
+        }
+        let identity = (CLUSTER, self.id, Incarnation(1000 + self.id.0));
+        let links = Links::new(identity, self.members(), self.shards, self.starts);
+        let rng = Rng::new(self.rng.next_u64());
+        let config = self.config(ShardId(0));
+        let mut process = Process::new((self.id, config, self.storage), rng, clock, shards, links, log.segments);
+        process.doom = self.doom.take();
+        self.process = Some(process);
+        true
+    }
+
+    /// Reads the log and seals it. None: the power failed before that was done.
+    fn recover_log(&mut self, shared: &mut Shared) -> Result<Option<RecoveredLog>, String> {
+        let mut scan = LogScan::new(CLUSTER, self.id);
+        for segment in self.disk.segments() {
+            scan.segment(segment, &self.disk.read(segment)).map_err(|damage| damage.to_string())?;
+        }
+        let log = scan.finish().map_err(|damage| damage.to_string())?;
+        shared.trace.event(format_args!(
+            "node {} starts: shards {}, epoch {}, {} segments, seals {:?}, disk {:016x}",
+            self.id,
+            self.shards,
+            log.next_epoch,
+            log.segments.len(),
+            log.seals.iter().map(|seal| (seal.segment, seal.offset)).collect::<Vec<_>>(),
+            self.disk.hash()
+        ));
+        let dies_before = self.dies_at_start.then(|| self.rng.below(2 * log.seals.len() as u64 + 1));
+        self.dies_at_start = false;
+        for (number, seal) in log.seals.iter().enumerate() {
+            shared.coverage.seals += 1;
+            if dies_before == Some(2 * number as u64) {
+                return Ok(self.die_at_start(shared));
+            }
+            self.disk.sync(seal.segment);
+            self.disk.write_now(seal.segment, seal.offset, &seal.bytes)?;
+            if dies_before == Some(2 * number as u64 + 1) {
+                return Ok(self.die_at_start(shared));
+            }
+            self.disk.sync(seal.segment);
+        }
+        if dies_before.is_some() {
+            return Ok(self.die_at_start(shared));
+        }
+        Ok(Some(log))
+    }
+
+    fn die_at_start(&mut self, shared: &mut Shared) -> Option<RecoveredLog> {
+        shared.happened(Fault::DiedAtStart, format_args!("node {}", self.id));
+        self.lose_power(shared);
+        None
+    }
+
+    fn config(&self, shard: ShardId) -> Config {
+        Config {
+            node: self.id,
+            cluster: CLUSTER,
+            shard,
+            shards: self.shards,
+            groups: self.plan.groups,
+            founders: self.members(),
+            timing: self.plan.timing,
+            log: self.plan.log,
+        }
+    }
+
+    /// Ends the process. The next start may have another number of shards, and may itself be cut off.
+    pub fn die(&mut self, death: Death, may_change: bool, shared: &mut Shared) {
+        self.process = None;
+        self.doom = None;
+        match death {
+            Death::Kill => self.disk.kill(&mut shared.faults),
+            Death::PowerCut => self.lose_power(shared),
+        }
+        shared.trace.event(format_args!("node {} is down, disk {:016x}", self.id, self.disk.hash()));
+        if may_change && self.rng.chance(350) {
+            let shards = self.rng.between(1, SHARDS_MAX) as u32;
+            if shards != self.shards {
+                self.shards = shards;
+                shared.happened(Fault::Resharded, format_args!("node {}: {shards} shards", self.id));
+            }
+        }
+        self.dies_at_start = may_change && self.rng.chance(120);
+        self.skew_ms = self.rng.between(0, 2 * SKEW_MS_MAX);
+    }
+
+    fn lose_power(&mut self, shared: &mut Shared) {
+        self.disk.cut_power(&mut shared.faults);
+        self.store.crash(&mut self.rng, &mut shared.faults);
+    }
+
+    /// One tick of its process.
+    pub fn tick(&mut self, shared: &mut Shared, socket: &UdpSocket) {
+        if let Some(process) = &mut self.process {
+            process.tick(&mut self.disk, &mut self.known, shared, socket);
+        }
+    }
+
+    /// Ends the faults that its parts make by themselves, now and at later starts.
+    pub fn calm(&mut self, storage: StoragePlan) {
+        self.storage = storage;
+        self.dies_at_start = false;
+        self.doom = None;
+        if let Some(process) = &mut self.process {
+            process.calm(storage);
+        }
+    }
+
+    /// A hash of what was synced to its disk.
+    pub fn disk_hash(&self) -> u64 {
+        self.disk.synced_hash()
+    }
+}
+
+/// A process's clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    mono_base_ms: u64,
+    wall_base_ms: u64,
+}
+
+impl Clock {
+    /// What they show at a simulated time.
+    pub fn read(&self, now_ms: u64) -> Tick {
+        Tick { mono_ms: self.mono_base_ms + now_ms, wall_ms: self.wall_base_ms + now_ms }
+    }
+}

@@ -1,0 +1,182 @@
+//! What a seed decides before anything runs: how large the cluster is, how fast its parts are, what goes wrong and how often.
+
+use drey_core::config::{LogLimits, Timing};
+
+use crate::rng::Rng;
+
+/// The most shards of a node.
+pub const SHARDS_MAX: u64 = 4;
+
+/// The parameters of a run. Rates are in per mille of the cases.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed of everything else.
+    pub seed: u64,
+    /// 3 or 5.
+    pub nodes: usize,
+    /// Groups that hold buckets.
+    pub groups: u32,
+    /// Of each node at its first start.
+    pub shards: Vec<u32>,
+    /// Raft's and the requests' times.
+    pub timing: Timing,
+    /// Small segments, so that they are released, recycled and truncated all the time.
+    pub log: LogLimits,
+    /// How long faults happen, at least.
+    pub faults_ms: u64,
+    /// Between two planned faults, about.
+    pub fault_every_ms: u64,
+    /// Datagrams between nodes.
+    pub network: NetworkPlan,
+    /// Disks and stores.
+    pub storage: StoragePlan,
+    /// What the clients do.
+    pub clients: ClientPlan,
+    /// How likely each planned fault is, beside the others.
+    pub weights: FaultWeights,
+    /// The disks say that a write is synced when it is not: no seed decides that, tests of the checkers do.
+    pub disks_lie: bool,
+    /// A minority of the nodes stays down when the others must go on.
+    pub minority_stays_down: bool,
+}
+
+/// Of datagrams between nodes.
+#[derive(Clone, Copy, Debug)]
+pub struct NetworkPlan {
+    /// A link's longest latency, in general.
+    pub latency_ms_max: u64,
+    /// Datagrams lost.
+    pub loss: u32,
+    /// Datagrams that come twice.
+    pub duplication: u32,
+    /// Datagrams held back.
+    pub delay: u32,
+    /// For how long, at most.
+    pub delay_ms_max: u64,
+}
+
+/// Of disks and stores.
+#[derive(Clone, Copy, Debug)]
+pub struct StoragePlan {
+    /// A log write with its sync, mostly.
+    pub sync_ms_max: u64,
+    /// A storage job, mostly.
+    pub job_ms_max: u64,
+    /// Writes that take long.
+    pub slow_sync: u32,
+    /// Storage jobs that take long.
+    pub slow_job: u32,
+    /// How long, at most.
+    pub slow_ms_max: u64,
+}
+
+/// Of the clients.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientPlan {
+    /// How many there are.
+    pub clients: usize,
+    /// Between an answer and the next call, at most.
+    pub think_ms_max: u64,
+    /// The shortest and the longest deadline.
+    pub deadline_ms: (u64, u64),
+    /// Reads among all calls.
+    pub reads: u32,
+    /// The longest value, mostly.
+    pub value_bytes_max: u64,
+}
+
+/// How often each planned fault is chosen, relative to the others.
+#[derive(Clone, Copy, Debug)]
+pub struct FaultWeights {
+    /// Two sides that do not hear each other.
+    pub split: u64,
+    /// One node that is not heard, or hears nothing.
+    pub one_way: u64,
+    /// Clients that do not reach a node.
+    pub client_cut_off: u64,
+    /// A killed process.
+    pub kill: u64,
+    /// A machine without power.
+    pub power_cut: u64,
+    /// All of them.
+    pub power_cut_of_all: u64,
+    /// A death between two effects.
+    pub die_in_turn: u64,
+    /// A process that stands still.
+    pub pause: u64,
+    /// A while of heavy loss.
+    pub storm: u64,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn draw(seed: u64) -> Plan {
+        let rng = &mut Rng::stream(seed, "plan", 0);
+        let nodes = if rng.chance(350) { 5 } else { 3 };
+        let tick_ms = *rng.pick(&[50, 100]);
+        Plan {
+            seed,
+            nodes,
+            groups: rng.between(2, 4) as u32,
+            shards: (0..nodes).map(|_| rng.between(1, SHARDS_MAX) as u32).collect(),
+            timing: Timing {
+                tick_ms,
+                heartbeat_ticks: 1,
+                election_ticks: *rng.pick(&[8, 10, 12]),
+                leader_wait_ms: rng.between(200, 1_000),
+                read_retry_ms: rng.between(150, 500),
+                snapshot_ack_ms: rng.between(500, 2_000),
+            },
+            log: LogLimits {
+                segment_bytes: *rng.pick(&[32 << 10, 64 << 10, 128 << 10, 256 << 10]),
+                segments_kept: rng.between(1, 3) as usize,
+            },
+            faults_ms: 28_000,
+            fault_every_ms: rng.between(1_000, 5_000),
+            network: NetworkPlan {
+                latency_ms_max: rng.between(5, 30),
+                loss: sometimes(rng, 80),
+                duplication: sometimes(rng, 60),
+                delay: sometimes(rng, 60),
+                delay_ms_max: rng.between(20, 500),
+            },
+            storage: StoragePlan {
+                sync_ms_max: rng.between(0, 15),
+                job_ms_max: rng.between(0, 15),
+                slow_sync: sometimes(rng, 20),
+                slow_job: sometimes(rng, 20),
+                slow_ms_max: rng.between(150, 1_500),
+            },
+            clients: ClientPlan {
+                clients: rng.between(5, 9) as usize,
+                think_ms_max: rng.between(60, 200),
+                deadline_ms: (rng.between(200, 500), rng.between(600, 1_500)),
+                reads: rng.between(250, 600) as u32,
+                value_bytes_max: *rng.pick(&[40, 40, 300, 3_000]),
+            },
+            weights: FaultWeights {
+                split: rng.below(4),
+                one_way: rng.below(4),
+                client_cut_off: rng.below(3),
+                kill: rng.below(4),
+                power_cut: 1 + rng.below(4),
+                power_cut_of_all: rng.below(2),
+                die_in_turn: rng.below(6),
+                pause: rng.below(3),
+                storm: rng.below(2),
+            },
+            disks_lie: false,
+            minority_stays_down: rng.chance(250),
+        }
+    }
+
+    /// The name of a node's host.
+    pub fn host(node: usize) -> String {
+        format!("node-{}", node + 1)
+    }
+}
+
+/// In a part of the seeds none at all, in the others up to `max`.
+fn sometimes(rng: &mut Rng, max: u64) -> u32 {
+    if rng.chance(350) { 0 } else { rng.between(1, max) as u32 }
+}

@@ -1,0 +1,395 @@
+//! A node's running process: its shards, driven by core's own `turn`, and what they have asked for that is not done yet.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use drey_core::config::{Config, Timing};
+use drey_core::log::SegmentId;
+use drey_core::placement::{group_of, shard_of};
+use drey_core::request::{Operation, Request};
+use drey_core::storage::{StorageDone, StorageJob, StorageWorker};
+use drey_core::wire::handshake::Acquaintances;
+use drey_core::{GroupId, Inbox, Input, NodeId, Output, RequestId, Shard, Ticket, turn};
+use turmoil::net::UdpSocket;
+
+use crate::checker::Violation;
+use crate::clients::request_ids;
+use crate::disk::{Disk, DiskOp};
+use crate::effects::Performer;
+use crate::faults::Fault;
+use crate::links::Links;
+use crate::network::{CLIENTS, Datagram};
+use crate::node::{Clock, Death, Doom};
+use crate::plan::StoragePlan;
+use crate::rng::Rng;
+use crate::shared::Shared;
+use crate::store::SharedStore;
+
+/// The most rounds of turns within one tick: a disk without latency must not stop time.
+const ROUNDS_MAX: usize = 6;
+/// A request that is not answered so long behind its deadline was forgotten.
+const FORGOTTEN_AFTER_MS: u64 = 1_000;
+/// More jobs than a shard ever has waiting: it bounds what it starts.
+const JOBS_MAX: usize = 4_096;
+
+/// Something that will be done at its time.
+#[derive(Clone, Copy, Debug)]
+pub enum Completion {
+    /// A log write with its sync.
+    Log(usize, Ticket, DiskOp),
+    /// A segment's preparation.
+    Segment(usize, SegmentId, DiskOp),
+    /// The first of a shard's storage jobs.
+    Job(usize),
+}
+
+/// What a process has under way, by the time when it is done.
+#[derive(Default)]
+pub struct Pending {
+    due: BTreeMap<(u64, u64), Completion>,
+    count: u64,
+}
+
+impl Pending {
+    /// Adds one.
+    pub fn push(&mut self, due_ms: u64, completion: Completion) {
+        self.count += 1;
+        self.due.insert((due_ms, self.count), completion);
+    }
+
+    fn pop(&mut self, now_ms: u64) -> Option<Completion> {
+        let first = self.due.first_entry()?;
+        (first.key().0 <= now_ms).then(|| first.remove())
+    }
+}
+
+/// One shard with its side of the storage thread.
+pub struct Running {
+    shard: Shard,
+    inbox: Inbox,
+    worker: StorageWorker<SharedStore>,
+    /// What waits for the storage thread.
+    pub jobs: VecDeque<StorageJob>,
+    /// When it will have done all of them.
+    pub busy_until_ms: u64,
+    last_turn_ms: u64,
+}
+
+/// The process.
+pub struct Process {
+    node: NodeId,
+    config: Config,
+    storage: StoragePlan,
+    rng: Rng,
+    clock: Clock,
+    shards: Vec<Running>,
+    links: Links,
+    pending: Pending,
+    /// Requests of clients, by when they are owed an answer.
+    unanswered: BTreeMap<RequestId, u64>,
+    replies: Vec<u8>,
+    earlier_epochs: Vec<SegmentId>,
+    carried: usize,
+    /// What it will die of.
+    pub doom: Option<Doom>,
+    /// It died of that.
+    pub died: Option<Death>,
+    /// It stands still until then.
+    pub paused_until_ms: u64,
+    outputs: Vec<Output>,
+}
+
+impl Process {
+    /// A process whose shards have just come up.
+    pub fn new(
+        (node, config, storage): (NodeId, Config, StoragePlan),
+        rng: Rng,
+        clock: Clock,
+        shards: Vec<(Shard, StorageWorker<SharedStore>)>,
+        links: Links,
+        earlier_epochs: Vec<SegmentId>,
+    ) -> Process {
+        let running = |(shard, worker)| Running {
+            shard,
+            worker,
+            inbox: Inbox::default(),
+            jobs: VecDeque::new(),
+            busy_until_ms: 0,
+            last_turn_ms: 0,
+        };
+        let mut shards: Vec<Running> = shards.into_iter().map(running).collect();
+        // What recovery wants written must not wait for the first tick.
+        shards.iter_mut().for_each(|shard| shard.inbox.push(Input::Tick));
+        Process {
+            node,
+            config,
+            storage,
+            rng,
+            clock,
+            shards,
+            links,
+            pending: Pending::default(),
+            unanswered: BTreeMap::new(),
+            replies: Vec::new(),
+            earlier_epochs,
+            carried: 0,
+            doom: None,
+            died: None,
+            paused_until_ms: 0,
+            outputs: Vec::new(),
+        }
+    }
+
+    /// Whether it died within a turn.
+    pub fn is_dead(&self) -> bool {
+        self.died.is_some()
+    }
+
+    /// Calms its disk and store.
+    pub fn calm(&mut self, storage: StoragePlan) {
+        self.storage = storage;
+        self.doom = None;
+        self.paused_until_ms = 0;
+    }
+
+    /// The worker of a group's shard.
+    pub fn state(&self, group: GroupId) -> (u64, u64) {
+        let worker = &self.shards[self.shard_of(group)].worker;
+        let applied = worker.group(group).map_or(0, |machine| machine.applied().0);
+        (applied, worker.state_hash(group).unwrap_or_default())
+    }
+
+    fn shard_of(&self, group: GroupId) -> usize {
+        shard_of(group, self.config.shards).0 as usize
+    }
+
+    /// Everything that happens within a tick.
+    pub fn tick(&mut self, disk: &mut Disk, known: &mut Acquaintances, shared: &mut Shared, socket: &UdpSocket) {
+        if self.is_dead() || shared.now_ms < self.paused_until_ms {
+            return;
+        }
+        for datagram in shared.receive(socket, self.node.0 as usize) {
+            match datagram.from {
+                CLIENTS => self.asked(&datagram, shared),
+                _ => self.heard(&datagram, known, shared),
+            }
+        }
+        for peer in self.links.silent(shared.now_ms) {
+            self.tell_all(&Input::PeerDown(peer), shared);
+        }
+        for _ in 0..ROUNDS_MAX {
+            self.complete(disk, shared);
+            if !self.take_turns(disk, shared) || self.is_dead() {
+                break;
+            }
+        }
+        // What was sent before a death in a turn may have got out.
+        if self.is_dead() && self.rng.chance(500) {
+            return;
+        }
+        self.flush(shared, socket);
+        if self.is_dead() {
+            return;
+        }
+        self.check_unanswered(shared);
+    }
+
+    /// Requests come in from clients.
+    fn asked(&mut self, datagram: &Datagram, shared: &mut Shared) {
+        for id in request_ids(&datagram.body) {
+            // A client that has given up takes its question back.
+            let Some(asked) = shared.exchange.asked.get(&id) else { continue };
+            let shard = match &asked.operation {
+                Operation::Write(command) => self.shard_of(group_of(&command.bucket, self.config.groups)),
+                Operation::Read(group, ..) => self.shard_of(*group),
+                Operation::Status => 0,
+            };
+            let deadline_ms = self.clock.read(shared.now_ms).mono_ms + asked.deadline_in_ms;
+            let request = Request { deadline_ms, operation: asked.operation.clone() };
+            shared.trace.event(format_args!("n{}.{shard} <- {id} {request:?}", self.node));
+            self.unanswered.insert(id, shared.now_ms + asked.deadline_in_ms);
+            if let Err(error) = self.shards[shard].inbox.request(id, request) {
+                self.answer(id, Err(error), shared);
+            }
+        }
+    }
+
+    /// A peer's datagram comes in.
+    fn heard(&mut self, datagram: &Datagram, known: &mut Acquaintances, shared: &mut Shared) {
+        let (peer, heard) = match self.links.hear(shared.now_ms, &datagram.body, known) {
+            Ok(heard) => heard,
+            Err(why) => {
+                let seen = format!("node {} from host {}: {why}", self.node, datagram.from);
+                return shared.violated(Violation::new("peers understand each other", seen));
+            }
+        };
+        if !datagram.is_copy {
+            shared.faults.happened_times(Fault::Reordered, heard.late);
+        }
+        if heard.down {
+            self.tell_all(&Input::PeerDown(peer), shared);
+        }
+        if heard.up {
+            self.tell_all(&Input::PeerUp(peer), shared);
+        }
+        for (bytes, envelopes) in heard.frames {
+            shared.trace.bytes(&bytes, format_args!("n{} <- n{peer} {envelopes:?}", self.node));
+            for envelope in envelopes {
+                let shard = self.shard_of(envelope.group);
+                self.shards[shard].inbox.push(Input::Message(peer, envelope));
+            }
+        }
+    }
+
+    fn tell_all(&mut self, input: &Input, shared: &mut Shared) {
+        shared.trace.event(format_args!("n{} <- {input:?}", self.node));
+        self.shards.iter_mut().for_each(|shard| shard.inbox.push(input.clone()));
+    }
+
+    /// What is done by now is said to the shards.
+    fn complete(&mut self, disk: &mut Disk, shared: &mut Shared) {
+        while let Some(completion) = self.pending.pop(shared.now_ms) {
+            let (number, input) = match completion {
+                Completion::Log(number, ticket, op) => {
+                    disk.finish(op);
+                    (number, Input::LogSynced(ticket))
+                }
+                Completion::Segment(number, segment, op) => {
+                    disk.finish(op);
+                    (number, Input::SegmentReady(segment))
+                }
+                Completion::Job(number) => {
+                    let Some(job) = self.shards[number].jobs.pop_front() else { continue };
+                    let done = self.shards[number].worker.run(job);
+                    self.look_at_state(number, &done, shared);
+                    (number, Input::Storage(done))
+                }
+            };
+            shared.trace.event(format_args!("n{}.{number} <- {input:?} disk {:016x}", self.node, disk.synced_hash()));
+            self.shards[number].inbox.push(input);
+        }
+    }
+
+    fn look_at_state(&self, number: usize, done: &StorageDone, shared: &mut Shared) {
+        match done {
+            StorageDone::Applied { group, .. } | StorageDone::SnapshotInstalled { group, .. } => {
+                let (applied, hash) = self.state(*group);
+                let judged = shared.watch.state(*group, applied, self.node, hash);
+                shared.judge(judged);
+            }
+            StorageDone::Failed(error) => {
+                let seen = format!("node {} shard {number}: {error}", self.node);
+                shared.violated(Violation::new("the store takes what core gives it", seen));
+            }
+            _ => {}
+        }
+    }
+
+    /// Every shard that has something to do, or that should see time pass, takes a turn. Whether any did.
+    fn take_turns(&mut self, disk: &mut Disk, shared: &mut Shared) -> bool {
+        let now = self.clock.read(shared.now_ms);
+        let tick_ms = self.config.timing.tick_ms;
+        let mut any = false;
+        for number in 0..self.shards.len() {
+            let running = &mut self.shards[number];
+            if running.inbox.is_empty() {
+                if shared.now_ms < running.last_turn_ms + tick_ms {
+                    continue;
+                }
+                running.inbox.push(Input::Tick);
+            }
+            running.last_turn_ms = shared.now_ms;
+            any = true;
+            shared.coverage.turns += 1;
+            let Running { shard, inbox, jobs, busy_until_ms, .. } = running;
+            let mut performer = Performer {
+                node: self.node,
+                number,
+                config: &self.config,
+                storage: &self.storage,
+                rng: &mut self.rng,
+                jobs,
+                busy_until_ms,
+                links: &mut self.links,
+                pending: &mut self.pending,
+                disk,
+                shared,
+                doom: &mut self.doom,
+                died: &mut self.died,
+                answers: Vec::new(),
+                carried: &mut self.carried,
+            };
+            turn(shard, now, inbox, &mut self.outputs, &mut performer);
+            let answers = performer.answers;
+            for (id, answer) in answers {
+                self.answer(id, answer, shared);
+            }
+            if self.is_dead() {
+                return true;
+            }
+            self.check_shard(number, shared);
+        }
+        self.release_earlier_epochs(disk);
+        any
+    }
+
+    fn check_shard(&self, number: usize, shared: &mut Shared) {
+        let running = &self.shards[number];
+        if let Some(why) = running.shard.failed() {
+            let seen = format!("node {} shard {number}: {why}", self.node);
+            shared.violated(Violation::new("a shard serves while nothing failed", seen));
+        }
+        if running.jobs.len() > JOBS_MAX {
+            let seen = format!("node {} shard {number}: {} storage jobs wait", self.node, running.jobs.len());
+            shared.violated(Violation::new("queues are bounded", seen));
+        }
+    }
+
+    fn release_earlier_epochs(&mut self, disk: &mut Disk) {
+        if self.carried == self.shards.len() {
+            std::mem::take(&mut self.earlier_epochs).into_iter().for_each(|segment| disk.delete(segment));
+        }
+    }
+
+    fn answer(
+        &mut self,
+        id: RequestId,
+        answer: Result<drey_core::request::Reply, drey_core::Error>,
+        shared: &mut Shared,
+    ) {
+        shared.trace.event(format_args!("n{} -> {id} {answer:?}", self.node));
+        if self.unanswered.remove(&id).is_none() {
+            let seen = format!("node {} answered {id}, which nobody asked or which it had answered", self.node);
+            return shared.violated(Violation::new("each request is answered once", seen));
+        }
+        shared.exchange.answers.insert(id, answer);
+        self.replies.extend_from_slice(&id.0.to_le_bytes());
+    }
+
+    /// What is said to others in this tick.
+    fn flush(&mut self, shared: &mut Shared, socket: &UdpSocket) {
+        let own = self.node.0 as usize;
+        if !self.replies.is_empty() {
+            shared.send(socket, (own, CLIENTS), &self.replies);
+            self.replies.clear();
+        }
+        self.links.flush(shared.now_ms, |to, datagram| {
+            shared.trace.bytes(datagram, format_args!("n{own} -> n{to} {} bytes", datagram.len()));
+            shared.send(socket, (own, to.0 as usize), datagram);
+        });
+    }
+
+    fn check_unanswered(&mut self, shared: &mut Shared) {
+        // Requests are numbered as they are asked, so that the oldest come first, give or take a deadline's length.
+        let Timing { leader_wait_ms, .. } = self.config.timing;
+        let Some((&id, &deadline_ms)) = self.unanswered.first_key_value() else { return };
+        let since_pause_ms = shared.now_ms.saturating_sub(self.paused_until_ms);
+        if shared.now_ms > deadline_ms + FORGOTTEN_AFTER_MS && since_pause_ms > FORGOTTEN_AFTER_MS {
+            let seen = format!(
+                "node {} forgot {id}: its deadline passed {} ms ago (a leader is waited for {leader_wait_ms} ms)",
+                self.node,
+                shared.now_ms - deadline_ms
+            );
+            shared.violated(Violation::new("each request is answered once", seen));
+        }
+    }
+}

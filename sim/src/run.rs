@@ -1,0 +1,215 @@
+//! One run of a seed, from the first tick to the last check; and the two runs of the same seed that must not differ.
+
+use crate::checker::{Violation, check_history};
+use crate::clients::Task;
+use crate::faults::Faults;
+use crate::history::ObjectId;
+use crate::plan::Plan;
+use crate::rng::Rng;
+use crate::shared::Coverage;
+use crate::trace::{Mark, Text, first_difference};
+use crate::world::World;
+
+/// A run that saw less proves nothing, and fails.
+pub const SIMULATED_MS_MIN: u64 = 30_000;
+/// As above.
+pub const COMPLETED_MIN: usize = 500;
+/// As above.
+pub const FAULT_KINDS_MIN: usize = 3;
+/// While too few operations were completed, faults go on, up to so long.
+const FAULTS_MS_MAX: u64 = 90_000;
+/// Within so long after the faults, every group must answer through every node that runs.
+const RECOVERY_MS_MAX: u64 = 20_000;
+/// Within so long, all replicas must be equal.
+const CONVERGENCE_MS_MAX: u64 = 30_000;
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// The first broken law, if any.
+    pub verdict: Result<(), Violation>,
+    /// Nodes in the cluster.
+    pub nodes: usize,
+    /// Simulated time.
+    pub simulated_ms: u64,
+    /// Operations with a definite answer.
+    pub completed: usize,
+    /// All operations.
+    pub operations: usize,
+    /// What went wrong in the world.
+    pub faults: Faults,
+    /// What else it went through.
+    pub coverage: Coverage,
+    /// Elections won.
+    pub elections: usize,
+    /// Pairs of states compared.
+    pub states_compared: u64,
+    /// From the end of the faults until everything answered.
+    pub recovery_ms: u64,
+    /// Events in the trace, and their hash.
+    pub events: u64,
+    /// Of all events.
+    pub hash: u64,
+    /// The trace's marks.
+    pub marks: Vec<Mark>,
+    /// The last lines of the trace, if they were kept.
+    pub lines: Vec<String>,
+}
+
+/// Runs a seed once.
+pub fn run(seed: u64, text: Text) -> Report {
+    run_plan(&Plan::draw(seed), text)
+}
+
+/// Runs a plan once.
+pub fn run_plan(plan: &Plan, text: Text) -> Report {
+    let seed = plan.seed;
+    let nodes = plan.nodes;
+    let mut world = World::new(plan.clone(), text);
+    let mut recovery_ms = 0;
+    let verdict = play(&mut world, plan, &mut recovery_ms);
+    let history = world.clients.borrow_mut().finish();
+    let verdict = verdict.and_then(|()| check_history(&history)).and_then(|()| check_enough(&world));
+    let mut shared = world.shared.borrow_mut();
+    shared.trace.mark();
+    Report {
+        seed,
+        verdict,
+        nodes,
+        simulated_ms: shared.now_ms,
+        completed: world.clients.borrow().completed,
+        operations: history.operations.len(),
+        faults: shared.faults.clone(),
+        coverage: shared.coverage,
+        elections: shared.watch.elections(),
+        states_compared: shared.watch.states_compared(),
+        recovery_ms,
+        events: shared.trace.events(),
+        hash: shared.trace.hash(),
+        marks: shared.trace.marks().to_vec(),
+        lines: shared.trace.lines().map(str::to_owned).collect(),
+    }
+}
+
+/// Runs a seed twice: the second time everything must happen again, in the same order, to the last byte on the disks.
+pub fn run_twice(seed: u64) -> Report {
+    let mut report = run(seed, Text::None);
+    if report.verdict.is_ok() {
+        let again = run(seed, Text::None);
+        if let Some((one, other)) = first_difference(&report.marks, &again.marks) {
+            let seen = format!("the second run of the seed differs at {one:?}, which is {other:?}");
+            report.verdict = Err(Violation::new("the same inputs give the same outputs", seen));
+        }
+    }
+    report
+}
+
+/// Faults, healing, recovery, convergence, and a last look at everything.
+fn play(world: &mut World, plan: &Plan, recovery_ms: &mut u64) -> Result<(), Violation> {
+    world.run_until(|world| {
+        let enough = world.clients.borrow().completed >= COMPLETED_MIN;
+        world.now_ms() >= if enough { plan.faults_ms } else { FAULTS_MS_MAX }
+    })?;
+    let stay_down = nodes_that_stay_down(plan);
+    world.clients.borrow_mut().working = false;
+    world.heal_all(&stay_down);
+    let healed_ms = world.now_ms();
+    add_probes(world, plan, &stay_down);
+    finish_tasks(world, "progress after healing", RECOVERY_MS_MAX)?;
+    *recovery_ms = world.now_ms() - healed_ms;
+    world.start_all();
+    converge(world, plan)?;
+    add_last_reads(world);
+    finish_tasks(world, "progress after healing", RECOVERY_MS_MAX)?;
+    world.run_until(|world| world.now_ms() >= SIMULATED_MS_MIN)
+}
+
+fn nodes_that_stay_down(plan: &Plan) -> Vec<usize> {
+    if !plan.minority_stays_down {
+        return Vec::new();
+    }
+    let mut nodes: Vec<usize> = (1..=plan.nodes).collect();
+    Rng::stream(plan.seed, "minority", 0).shuffle(&mut nodes);
+    nodes.truncate((plan.nodes - 1) / 2);
+    nodes
+}
+
+/// A put and a read of each group, through each node that runs.
+fn add_probes(world: &mut World, plan: &Plan, stay_down: &[usize]) {
+    let mut clients = world.clients.borrow_mut();
+    for bucket in clients.workload.buckets.clone() {
+        for node in (1..=plan.nodes).filter(|node| !stay_down.contains(node)) {
+            let object = clients.workload.add_object(bucket.clone(), &[format!("probe-{node}")]);
+            clients.add_task(Task::Put(object, node));
+            clients.add_task(Task::Read(object, Some(node)));
+        }
+    }
+}
+
+fn add_last_reads(world: &mut World) {
+    let mut clients = world.clients.borrow_mut();
+    for object in 0..clients.workload.objects.len() {
+        clients.add_task(Task::Read(ObjectId(object), None));
+    }
+}
+
+fn finish_tasks(world: &mut World, law: &'static str, within_ms: u64) -> Result<(), Violation> {
+    let until_ms = world.now_ms() + within_ms;
+    world.run_until(|world| world.clients.borrow().is_done() || world.now_ms() >= until_ms)?;
+    let clients = world.clients.borrow();
+    if clients.is_done() {
+        return Ok(());
+    }
+    Err(Violation::new(law, format!("not done within {within_ms} ms: {}", clients.describe())))
+}
+
+/// Until all replicas of each group have applied the same and hold the same.
+fn converge(world: &mut World, plan: &Plan) -> Result<(), Violation> {
+    let until_ms = world.now_ms() + CONVERGENCE_MS_MAX;
+    let mut states = Vec::new();
+    let mut equal = false;
+    world.run_until(|world| {
+        if world.now_ms().is_multiple_of(100) {
+            states = group_states(world, plan);
+            equal = states.iter().all(|state| {
+                state.len() == plan.nodes
+                    && state.iter().all(|(_, applied, hash)| (*applied, *hash) == (state[0].1, state[0].2))
+            });
+        }
+        equal || world.now_ms() >= until_ms
+    })?;
+    if equal {
+        return Ok(());
+    }
+    let seen = format!("not within {CONVERGENCE_MS_MAX} ms; (node, applied, hash) of each group: {states:?}");
+    Err(Violation::new("replicas converge", seen))
+}
+
+/// Of each group: the nodes that run, what they have applied, and the hash of their state.
+fn group_states(world: &World, plan: &Plan) -> Vec<Vec<(u64, u64, u64)>> {
+    let state = |group| {
+        let nodes = world.nodes.iter().map(|node| node.borrow());
+        nodes
+            .filter_map(|node| {
+                node.process.as_ref().map(|process| {
+                    let (applied, hash) = process.state(group);
+                    (node.id.0, applied, hash)
+                })
+            })
+            .collect()
+    };
+    drey_core::placement::all_groups(plan.groups).map(state).collect()
+}
+
+/// Whether the run was worth something.
+fn check_enough(world: &World) -> Result<(), Violation> {
+    let shared = world.shared.borrow();
+    let (completed, kinds) = (world.clients.borrow().completed, shared.faults.kinds());
+    if shared.now_ms < SIMULATED_MS_MIN || completed < COMPLETED_MIN || kinds < FAULT_KINDS_MIN {
+        let seen = format!("{} ms, {completed} completed operations, {kinds} kinds of faults", shared.now_ms);
+        return Err(Violation::new("a run that counts", seen));
+    }
+    Ok(())
+}

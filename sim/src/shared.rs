@@ -1,0 +1,109 @@
+//! What all hosts of a world see: the time, the network, the record of what happened, and the first broken law.
+
+use turmoil::net::UdpSocket;
+
+use crate::checker::{Violation, Watch};
+use crate::clients::Exchange;
+use crate::faults::{Fault, Faults};
+use crate::network::{Datagram, Network};
+use crate::trace::Trace;
+
+/// The common part of a world.
+pub struct Shared {
+    /// Simulated time.
+    pub now_ms: u64,
+    /// What happened.
+    pub trace: Trace,
+    /// Which faults did.
+    pub faults: Faults,
+    /// What nodes say about themselves.
+    pub watch: Watch,
+    /// Between hosts.
+    pub network: Network,
+    /// Between clients and nodes.
+    pub exchange: Exchange,
+    /// What turned out to be used, for the report.
+    pub coverage: Coverage,
+    violation: Option<Violation>,
+}
+
+/// Counts of what a run went through, that is no fault.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Turns of shards.
+    pub turns: u64,
+    /// Starts of nodes.
+    pub starts: u64,
+    /// Snapshots installed.
+    pub snapshots: u64,
+    /// Logs truncated.
+    pub truncations: u64,
+    /// Messages that the guard refused.
+    pub refused_messages: u64,
+    /// Tails cut at a start.
+    pub seals: u64,
+}
+
+impl Coverage {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Coverage) {
+        self.turns += other.turns;
+        self.starts += other.starts;
+        self.snapshots += other.snapshots;
+        self.truncations += other.truncations;
+        self.refused_messages += other.refused_messages;
+        self.seals += other.seals;
+    }
+}
+
+impl Shared {
+    /// A world's common part at its beginning.
+    pub fn new(trace: Trace, network: Network) -> Shared {
+        Shared {
+            now_ms: 0,
+            trace,
+            faults: Faults::default(),
+            watch: Watch::default(),
+            network,
+            exchange: Exchange::default(),
+            coverage: Coverage::default(),
+            violation: None,
+        }
+    }
+
+    /// Takes down a fault of the world's making.
+    pub fn happened(&mut self, fault: Fault, what: std::fmt::Arguments<'_>) {
+        self.faults.happened(fault);
+        self.trace.event(format_args!("fault: {} {what}", fault.name()));
+    }
+
+    /// Takes down a broken law. The first counts: what comes behind it may follow from it.
+    pub fn violated(&mut self, violation: Violation) {
+        self.trace.event(format_args!("BROKEN {violation}"));
+        self.violation.get_or_insert(violation);
+    }
+
+    /// Takes down what a law says.
+    pub fn judge(&mut self, judged: Result<(), Violation>) {
+        if let Err(violation) = judged {
+            self.violated(violation);
+        }
+    }
+
+    /// The first broken law.
+    pub fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// Sends a datagram from within the sending host.
+    pub fn send(&mut self, socket: &UdpSocket, (from, to): (usize, usize), body: &[u8]) {
+        if let Err(error) = self.network.send(socket, (from, to), self.now_ms, body, &mut self.faults) {
+            self.violated(Violation::new("the network works", format!("{from} to {to}: {error}")));
+        }
+    }
+
+    /// What arrives at a host now.
+    pub fn receive(&mut self, socket: &UdpSocket, to: usize) -> Vec<Datagram> {
+        self.network.receive(socket, to, self.now_ms, &mut self.faults)
+    }
+}

@@ -1,0 +1,293 @@
+//! A whole world: nodes and clients as turmoil's hosts, stepped together, and the faults that befall them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use drey_core::NodeId;
+use turmoil::net::UdpSocket;
+
+use crate::checker::Violation;
+use crate::clients::Clients;
+use crate::faults::Fault;
+use crate::injector::{Act, Injector};
+use crate::network::{CLIENTS, CLIENTS_HOST, Cut, Network, PORT};
+use crate::node::{Death, Node};
+use crate::plan::{NetworkPlan, Plan, StoragePlan};
+use crate::rng::Rng;
+use crate::shared::Shared;
+use crate::trace::{Text, Trace};
+
+/// The grain of simulated time: what happens within it happens at once.
+pub const TICK_MS: u64 = 5;
+/// Between two marks of the trace.
+const MARK_EVERY_MS: u64 = 500;
+
+/// Whether a node runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Power {
+    On,
+    /// Until then.
+    Off(u64),
+}
+
+/// The world.
+pub struct World {
+    sim: turmoil::Sim<'static>,
+    plan: Rc<Plan>,
+    /// What all hosts see.
+    pub shared: Rc<RefCell<Shared>>,
+    /// All nodes, by their number less one.
+    pub nodes: Vec<Rc<RefCell<Node>>>,
+    /// All clients.
+    pub clients: Rc<RefCell<Clients>>,
+    power: Vec<Power>,
+    injector: Injector,
+    /// How many faults cut each way now.
+    cuts: BTreeMap<(usize, usize), u32>,
+    /// Faults happen.
+    faulty: Rc<Cell<bool>>,
+}
+
+impl World {
+    /// The world of a plan, at its beginning.
+    pub fn new(plan: Plan, text: Text) -> World {
+        let plan = Rc::new(plan);
+        let network = Network::new(Rng::stream(plan.seed, "network", 0), plan.network, plan.nodes + 1);
+        let shared = Rc::new(RefCell::new(Shared::new(Trace::new(text), network)));
+        let clients = Rc::new(RefCell::new(Clients::new(&plan)));
+        let new_node = |id| Rc::new(RefCell::new(Node::new(NodeId(id), plan.clone())));
+        let nodes: Vec<_> = (1..=plan.nodes as u64).map(new_node).collect();
+        let mut sim = turmoil::Builder::new()
+            .tick_duration(Duration::from_millis(TICK_MS))
+            .epoch(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000))
+            .min_message_latency(Duration::ZERO)
+            .max_message_latency(Duration::from_millis(plan.network.latency_ms_max))
+            .udp_capacity(4_096)
+            .enable_random_order()
+            .rng_seed(Rng::stream(plan.seed, "turmoil", 0).next_u64())
+            .build();
+        for (number, node) in nodes.iter().enumerate() {
+            let (node, shared) = (node.clone(), shared.clone());
+            sim.host(Plan::host(number), move || run_node(node.clone(), shared.clone()));
+        }
+        let (asking, seen) = (clients.clone(), shared.clone());
+        sim.host(CLIENTS_HOST, move || run_clients(asking.clone(), seen.clone()));
+        World {
+            sim,
+            shared,
+            nodes,
+            clients,
+            power: vec![Power::On; plan.nodes],
+            injector: Injector::new(plan.clone()),
+            cuts: BTreeMap::new(),
+            faulty: Rc::new(Cell::new(true)),
+            plan,
+        }
+    }
+
+    /// Simulated time.
+    pub fn now_ms(&self) -> u64 {
+        self.shared.borrow().now_ms
+    }
+
+    /// Steps until it is done. An error when a law is broken.
+    pub fn run_until(&mut self, mut done: impl FnMut(&mut World) -> bool) -> Result<(), Violation> {
+        while !done(self) {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// One tick of everything.
+    fn step(&mut self) -> Result<(), Violation> {
+        let now_ms = {
+            let mut shared = self.shared.borrow_mut();
+            shared.now_ms += TICK_MS;
+            let now_ms = shared.now_ms;
+            shared.trace.at(now_ms);
+            if now_ms.is_multiple_of(MARK_EVERY_MS) {
+                self.nodes.iter().for_each(|node| {
+                    let node = node.borrow();
+                    shared.trace.event(format_args!("disk of node {}: {:016x}", node.id, node.disk_hash()));
+                });
+                shared.trace.mark();
+            }
+            now_ms
+        };
+        for act in self.injector.due(now_ms) {
+            self.act(act);
+        }
+        self.start_due(now_ms);
+        self.sim.step().map_err(|error| Violation::new("nothing panics", error.to_string()))?;
+        self.bury(now_ms);
+        match self.shared.borrow().violation() {
+            Some(violation) => Err(violation.clone()),
+            None => Ok(()),
+        }
+    }
+
+    fn act(&mut self, act: Act) {
+        self.shared.borrow_mut().trace.event(format_args!("act: {act:?}"));
+        match act {
+            Act::Cut(ways) => ways.into_iter().for_each(|way| self.cut(way)),
+            Act::Heal(ways) => ways.into_iter().for_each(|way| self.heal(way)),
+            Act::Die(node, death) => {
+                if self.power[node - 1] == Power::On {
+                    let fault = if death == Death::Kill { Fault::Killed } else { Fault::PowerCut };
+                    self.shared.borrow_mut().happened(fault, format_args!("node {node}"));
+                    self.take_down(node, death);
+                }
+            }
+            Act::DieAll => {
+                self.shared.borrow_mut().happened(Fault::PowerCutOfAll, format_args!(""));
+                for node in 1..=self.plan.nodes {
+                    if self.power[node - 1] == Power::On {
+                        self.take_down(node, Death::PowerCut);
+                    }
+                }
+            }
+            Act::Doom(node, doom) => {
+                let mut node = self.nodes[node - 1].borrow_mut();
+                match &mut node.process {
+                    Some(process) => process.doom = Some(doom),
+                    None => node.doom = Some(doom),
+                }
+            }
+            Act::Pause(node, length_ms) => {
+                let mut shared = self.shared.borrow_mut();
+                if let Some(process) = &mut self.nodes[node - 1].borrow_mut().process {
+                    process.paused_until_ms = shared.now_ms + length_ms;
+                    shared.happened(Fault::Paused, format_args!("node {node} for {length_ms} ms"));
+                }
+            }
+            Act::Loss(per_mille) => self.shared.borrow_mut().network.rates.loss = per_mille,
+        }
+    }
+
+    fn cut(&mut self, (from, to): (usize, usize)) {
+        *self.cuts.entry((from, to)).or_default() += 1;
+        self.sim.partition_oneway(host_name(from), host_name(to));
+        self.note_cuts(from, to);
+    }
+
+    fn heal(&mut self, (from, to): (usize, usize)) {
+        let count = self.cuts.entry((from, to)).or_default();
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            self.sim.repair_oneway(host_name(from), host_name(to));
+        }
+        self.note_cuts(from, to);
+    }
+
+    fn note_cuts(&mut self, from: usize, to: usize) {
+        let is_cut = |way| self.cuts.get(&way).copied().unwrap_or_default() > 0;
+        let (there, back) = (is_cut((from, to)), is_cut((to, from)));
+        let kind = if there && back { Cut::BothWays } else { Cut::OneWay };
+        let network = &mut self.shared.borrow_mut().network;
+        network.set_cut(from, to, if there { kind } else { Cut::None });
+        network.set_cut(to, from, if back { kind } else { Cut::None });
+    }
+
+    fn take_down(&mut self, node: usize, death: Death) {
+        let now_ms = self.now_ms();
+        self.sim.crash(host_name(node));
+        let may_change = self.faulty.get();
+        self.nodes[node - 1].borrow_mut().die(death, may_change, &mut self.shared.borrow_mut());
+        self.power[node - 1] = Power::Off(now_ms + self.injector.down_ms());
+    }
+
+    /// Starts the nodes whose time has come.
+    fn start_due(&mut self, now_ms: u64) {
+        for node in 1..=self.plan.nodes {
+            if matches!(self.power[node - 1], Power::Off(until_ms) if now_ms >= until_ms) {
+                self.power[node - 1] = Power::On;
+                self.sim.bounce(host_name(node));
+            }
+        }
+    }
+
+    /// Takes down the nodes that died by themselves, in a turn or while they started.
+    fn bury(&mut self, now_ms: u64) {
+        for number in 0..self.plan.nodes {
+            if self.power[number] != Power::On || self.nodes[number].borrow().is_up() {
+                continue;
+            }
+            let died = self.nodes[number].borrow().process.as_ref().and_then(|process| process.died);
+            match died {
+                Some(death) => self.take_down(number + 1, death),
+                // It died at its start: its disk has seen that already.
+                None => self.power[number] = Power::Off(now_ms + self.injector.down_ms()),
+            }
+        }
+    }
+
+    /// Ends all faults but one: these nodes stay down, if any.
+    pub fn heal_all(&mut self, stay_down: &[usize]) {
+        self.injector.stop();
+        self.faulty.set(false);
+        let ways: Vec<_> = self.cuts.iter().filter(|(_, count)| **count > 0).map(|(way, _)| *way).collect();
+        for way in ways {
+            self.cuts.insert(way, 1);
+            self.heal(way);
+        }
+        let now_ms = self.now_ms();
+        self.shared.borrow_mut().network.rates = NetworkPlan { loss: 0, duplication: 0, delay: 0, ..self.plan.network };
+        for node in 1..=self.plan.nodes {
+            if stay_down.contains(&node) {
+                if self.power[node - 1] == Power::On {
+                    self.take_down(node, Death::PowerCut);
+                }
+                self.power[node - 1] = Power::Off(u64::MAX);
+            } else if self.power[node - 1] != Power::On {
+                self.power[node - 1] = Power::Off(now_ms);
+            }
+        }
+        self.calm();
+    }
+
+    /// Starts the nodes that stayed down.
+    pub fn start_all(&mut self) {
+        let now_ms = self.now_ms();
+        for power in &mut self.power {
+            if *power != Power::On {
+                *power = Power::Off(now_ms);
+            }
+        }
+    }
+
+    /// Takes what is left of planned faults from the running processes.
+    fn calm(&mut self) {
+        let calm = StoragePlan { slow_sync: 0, slow_job: 0, ..self.plan.storage };
+        for node in &self.nodes {
+            let mut node = node.borrow_mut();
+            node.calm(calm);
+        }
+    }
+}
+
+fn host_name(host: usize) -> String {
+    if host == CLIENTS { CLIENTS_HOST.to_owned() } else { Plan::host(host - 1) }
+}
+
+/// What runs on a node's host, from one death to the next.
+async fn run_node(node: Rc<RefCell<Node>>, shared: Rc<RefCell<Shared>>) -> turmoil::Result {
+    let socket = UdpSocket::bind(("0.0.0.0", PORT)).await?;
+    if !node.borrow_mut().start(&mut shared.borrow_mut()) {
+        return Ok(());
+    }
+    loop {
+        node.borrow_mut().tick(&mut shared.borrow_mut(), &socket);
+        tokio::time::sleep(Duration::from_millis(TICK_MS)).await;
+    }
+}
+
+/// What runs on the clients' host.
+async fn run_clients(clients: Rc<RefCell<Clients>>, shared: Rc<RefCell<Shared>>) -> turmoil::Result {
+    let socket = UdpSocket::bind(("0.0.0.0", PORT)).await?;
+    loop {
+        clients.borrow_mut().tick(&mut shared.borrow_mut(), &socket);
+        tokio::time::sleep(Duration::from_millis(TICK_MS)).await;
+    }
+}
