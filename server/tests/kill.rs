@@ -38,7 +38,8 @@ async fn write(
     // Each writer begins at another node.
     let mut order = addresses;
     order.rotate_left(writer % 3);
-    let client = Client::builder(order).timeout(Duration::from_secs(5)).discover(writer % 2 == 0).connect().unwrap();
+    let client =
+        Client::builder(order).timeout(Duration::from_secs(5)).discover(writer.is_multiple_of(2)).connect().unwrap();
     let bucket = client.bucket("default");
     let mut known = vec![Known::default(); KEYS_PER_WRITER as usize];
     let mut sequence = 0;
