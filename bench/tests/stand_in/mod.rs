@@ -41,7 +41,12 @@ pub enum Leader {
 
 impl Default for Behaviour {
     fn default() -> Self {
-        Self { answer_at: Box::new(|_, now| now), status: Box::new(|_| 0), hang_up: Box::new(|_| false), leader: None }
+        Self {
+            answer_at: Box::new(|_, now| now),
+            status: Box::new(|_| 0),
+            hang_up: Box::new(|_| false),
+            leader: Leader::Nobody,
+        }
     }
 }
 
