@@ -2,6 +2,7 @@
 //! faulty as a test wants it.
 //!
 //! It is made of `h2`'s server and knows nothing of the load generator's own code, so that the two check each other.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
