@@ -235,13 +235,13 @@ fn reply(path: &str, message: Bytes, shared: &Shared) -> Bytes {
         "/drey.v1.Kv/Get" => {
             let get = DreyGet::decode(message).unwrap();
             assert_eq!((&*get.bucket, get.read), ("default", 0));
-            let entry = state.keys.contains(&get.key).then(|| Pair { key: get.key, ..Pair::default() });
+            let entry = state.keys.contains(&get.key).then(|| Pair { key: get.key });
             DreyFound { entry }.encode_to_vec().into()
         }
         "/etcdserverpb.KV/Range" => {
             let get = EtcdGet::decode(message).unwrap();
             assert!(!get.serializable && get.range_end.is_empty());
-            let kvs = state.keys.contains(&get.key).then(|| Pair { key: get.key, ..Pair::default() });
+            let kvs = state.keys.contains(&get.key).then(|| Pair { key: get.key });
             EtcdFound { kvs: kvs.into_iter().collect() }.encode_to_vec().into()
         }
         "/drey.v1.Cluster/Status" => {
