@@ -138,7 +138,8 @@ fn records_that_make_no_sense_are_refused() {
     let value = |version| ValueRecord::encode_plain(Version(version), b"v");
     let good: [(&[u8], Bytes); 3] = [(b"bone", bucket.clone()), (b"d\x00k", value(1)), (b"d\x01\x03k", value(5))];
     let later = Bucket { created_version: Version(6), ..Bucket::default() }.encode();
-    let bad: [(&str, Vec<(&[u8], Bytes)>); 9] = [
+    type Pairs<'a> = Vec<(&'a [u8], Bytes)>;
+    let bad: [(&str, Pairs); 9] = [
         ("out of order", vec![good[1].clone(), good[0].clone()]),
         ("twice", vec![good[0].clone(), good[0].clone()]),
         ("a kind that is not sent", vec![(b"p\x01\x03", Bytes::new())]),
