@@ -134,7 +134,8 @@ fn batch(number: u64) -> WriteSet {
     let mut changes = BTreeMap::new();
     changes.insert("count".into(), Some(number.to_string().into()));
     changes.insert(format!("large/{}", number % 3).into(), Some(filler(30_000, 1)));
-    changes.insert(format!("small/{}", number % 7).into(), (!number.is_multiple_of(5)).then(|| filler(number % 300, 2)));
+    changes
+        .insert(format!("small/{}", number % 7).into(), (!number.is_multiple_of(5)).then(|| filler(number % 300, 2)));
     WriteSet { changes }
 }
 
