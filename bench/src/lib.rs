@@ -3,7 +3,7 @@
 //! Both systems are driven by the same code: the same clients, connections, keys, values, clocks and histograms, with
 //! only the messages differing. The load generator runs on the machine that it measures, so it is built to cost little:
 //! one thread, gRPC on the `h2` crate without a client library on top, and one send per connection and turn of the loop.
-//! [`run`] makes one run against nodes that are up; [`compare`] starts nodes of each system and makes many.
+//! [`run`] makes one run against nodes that are up; [`compare()`] starts nodes of each system and makes many.
 
 mod compare;
 mod error;

@@ -15,7 +15,7 @@
 //!   again as if nothing had happened.
 //! - **Storage.** The jobs of one shard are done strictly in order. A store may lose batches at a power cut, but only
 //!   those behind the last `Persist`, and never a part of one.
-//! - **Time.** [`turn`] is called whenever something came in, and at least once a tick. `mono_ms` never falls.
+//! - **Time.** [`turn()`] is called whenever something came in, and at least once a tick. `mono_ms` never falls.
 //! - **Answers.** Each request is answered exactly once, at its deadline at the latest (to within a tick).
 //!
 //! # What the caller gets

@@ -2,6 +2,7 @@
 //! faulty as a test wants it.
 //!
 //! It is made of `h2`'s server and knows nothing of the load generator's own code, so that the two check each other.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -41,7 +42,12 @@ pub enum Leader {
 
 impl Default for Behaviour {
     fn default() -> Self {
-        Self { answer_at: Box::new(|_, now| now), status: Box::new(|_| 0), hang_up: Box::new(|_| false), leader: None }
+        Self {
+            answer_at: Box::new(|_, now| now),
+            status: Box::new(|_| 0),
+            hang_up: Box::new(|_| false),
+            leader: Leader::Nobody,
+        }
     }
 }
 
@@ -229,13 +235,13 @@ fn reply(path: &str, message: Bytes, shared: &Shared) -> Bytes {
         "/drey.v1.Kv/Get" => {
             let get = DreyGet::decode(message).unwrap();
             assert_eq!((&*get.bucket, get.read), ("default", 0));
-            let entry = state.keys.contains(&get.key).then(|| Pair { key: get.key, ..Pair::default() });
+            let entry = state.keys.contains(&get.key).then(|| Pair { key: get.key });
             DreyFound { entry }.encode_to_vec().into()
         }
         "/etcdserverpb.KV/Range" => {
             let get = EtcdGet::decode(message).unwrap();
             assert!(!get.serializable && get.range_end.is_empty());
-            let kvs = state.keys.contains(&get.key).then(|| Pair { key: get.key, ..Pair::default() });
+            let kvs = state.keys.contains(&get.key).then(|| Pair { key: get.key });
             EtcdFound { kvs: kvs.into_iter().collect() }.encode_to_vec().into()
         }
         "/drey.v1.Cluster/Status" => {
