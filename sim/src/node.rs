@@ -251,6 +251,16 @@ impl Node {
         }
     }
 
+    /// How many segments its disk has.
+    pub fn segments(&self) -> usize {
+        self.disk.segments().len()
+    }
+
+    /// How many shards it has.
+    pub fn shards(&self) -> u32 {
+        self.shards
+    }
+
     /// A hash of what was synced to its disk.
     pub fn disk_hash(&self) -> u64 {
         self.disk.synced_hash()
