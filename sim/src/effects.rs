@@ -12,7 +12,7 @@ use crate::checker::Violation;
 use crate::disk::Disk;
 use crate::faults::Fault;
 use crate::links::Links;
-use crate::node::{Death, Doom};
+use crate::node::{Behind, Death, Doom};
 use crate::plan::StoragePlan;
 use crate::process::{Completion, Pending};
 use crate::rng::Rng;
@@ -57,8 +57,7 @@ pub struct Performer<'a> {
 
 impl Effects for Performer<'_> {
     fn perform(&mut self, output: Output) {
-        let writes = matches!(output, Output::WriteLog(..) | Output::PrepareSegment(_));
-        if self.died.is_some() || self.dies_before(writes) {
+        if self.died.is_some() || self.dies_before(&output) {
             return;
         }
         // Frames are traced as they are sent.
@@ -121,15 +120,24 @@ impl Effects for Performer<'_> {
 
 impl Performer<'_> {
     /// Whether the process dies instead of performing this effect. If it dies behind it, that is arranged.
-    fn dies_before(&mut self, writes: bool) -> bool {
+    fn dies_before(&mut self, output: &Output) -> bool {
         let Some(doom) = self.doom else { return false };
         doom.effects = doom.effects.saturating_sub(1);
         if doom.effects > 0 {
             return false;
         }
-        if doom.behind_write {
-            // The next effect, then, whatever it is, does not happen.
-            doom.behind_write = !writes;
+        let awaited = match doom.behind {
+            Behind::Anything => None,
+            Behind::Write => Some(matches!(output, Output::WriteLog(..) | Output::PrepareSegment(_))),
+            Behind::FirstWrite => {
+                Some(matches!(output, Output::WriteLog(_, write) if write.offset == BLOCK_BYTES as u64))
+            }
+        };
+        if let Some(is_it) = awaited {
+            if is_it {
+                // The next effect, then, whatever it is, does not happen.
+                doom.behind = Behind::Anything;
+            }
             return false;
         }
         self.shared.happened(Fault::DiedInTurn, format_args!("node {} shard {}: {doom:?}", self.node, self.number));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::network::CLIENTS;
-use crate::node::{Death, Doom};
+use crate::node::{Behind, Death, Doom};
 use crate::plan::{FaultWeights, Plan};
 use crate::rng::Rng;
 
@@ -99,8 +99,8 @@ impl Injector {
             5 => Act::DieAll,
             6 => {
                 let death = if self.rng.chance(700) { Death::PowerCut } else { Death::Kill };
-                let behind_write = self.rng.chance(600);
-                Act::Doom(node, Doom { effects: self.rng.between(1, 400), behind_write, death })
+                let behind = *self.rng.pick(&[Behind::Anything, Behind::Write, Behind::FirstWrite]);
+                Act::Doom(node, Doom { effects: self.rng.between(1, 400), behind, death })
             }
             7 => Act::Pause(node, self.rng.between(100, 3_000)),
             _ => {

@@ -35,13 +35,24 @@ pub enum Death {
     PowerCut,
 }
 
-/// A death to come: after so many effects, or right behind the first write to the disk that follows them.
+/// Behind which effect a process dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// Any.
+    Anything,
+    /// A write to the disk, so that it is under way.
+    Write,
+    /// A segment's first write: what did not fit into the last segment is under way.
+    FirstWrite,
+}
+
+/// A death to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Doom {
-    /// So many are performed.
+    /// So many effects are performed.
     pub effects: u64,
-    /// Then a write as well, so that it is under way.
-    pub behind_write: bool,
+    /// Then one of these.
+    pub behind: Behind,
     /// Then this.
     pub death: Death,
 }
@@ -238,6 +249,16 @@ impl Node {
         if let Some(process) = &mut self.process {
             process.calm(storage);
         }
+    }
+
+    /// How many segments its disk has.
+    pub fn segments(&self) -> usize {
+        self.disk.segments().len()
+    }
+
+    /// How many shards it has.
+    pub fn shards(&self) -> u32 {
+        self.shards
     }
 
     /// A hash of what was synced to its disk.

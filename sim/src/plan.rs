@@ -161,7 +161,7 @@ impl Plan {
                 kill: rng.below(4),
                 power_cut: 1 + rng.below(4),
                 power_cut_of_all: rng.below(2),
-                die_in_turn: rng.below(6),
+                die_in_turn: 1 + rng.below(5),
                 pause: rng.below(3),
                 storm: rng.below(2),
             },

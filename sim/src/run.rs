@@ -20,6 +20,10 @@ pub const FAULT_KINDS_MIN: usize = 3;
 const FAULTS_MS_MAX: u64 = 90_000;
 /// Within so long after the faults, every group must answer through every node that runs.
 const RECOVERY_MS_MAX: u64 = 20_000;
+/// So long nothing happens at the end.
+const QUIET_MS: u64 = 1_000;
+/// Segments of a shard beside those that it keeps: one that is prepared.
+const SEGMENTS_BESIDE_MAX: usize = 1;
 /// Within so long, all replicas must be equal.
 const CONVERGENCE_MS_MAX: u64 = 30_000;
 
@@ -123,7 +127,9 @@ fn play(world: &mut World, plan: &Plan, recovery_ms: &mut u64) -> Result<(), Vio
     converge(world, plan)?;
     add_last_reads(world);
     finish_tasks(world, "progress after healing", RECOVERY_MS_MAX)?;
-    world.run_until(|world| world.now_ms() >= SIMULATED_MS_MIN)
+    let quiet_ms = world.now_ms() + QUIET_MS;
+    world.run_until(|world| world.now_ms() >= SIMULATED_MS_MIN.max(quiet_ms))?;
+    check_logs(world, plan)
 }
 
 fn nodes_that_stay_down(plan: &Plan) -> Vec<usize> {
@@ -185,6 +191,22 @@ fn converge(world: &mut World, plan: &Plan) -> Result<(), Violation> {
     }
     let seen = format!("not within {CONVERGENCE_MS_MAX} ms; (node, applied, hash) of each group: {states:?}");
     Err(Violation::new("replicas converge", seen))
+}
+
+/// Whether the logs are as short as they should be when nothing is written any more.
+fn check_logs(world: &World, plan: &Plan) -> Result<(), Violation> {
+    for node in &world.nodes {
+        let node = node.borrow();
+        let (segments, shards) = (node.segments(), node.shards() as usize);
+        if segments > shards * (plan.log.segments_kept + SEGMENTS_BESIDE_MAX) {
+            let seen = format!(
+                "node {}: {segments} segments of {shards} shards, {} each to keep",
+                node.id, plan.log.segments_kept
+            );
+            return Err(Violation::new("the log is bounded", seen));
+        }
+    }
+    Ok(())
 }
 
 /// Of each group: the nodes that run, what they have applied, and the hash of their state.

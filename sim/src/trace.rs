@@ -53,9 +53,9 @@ impl Trace {
 
     /// Takes down an event whose text is cheap enough to be its own identity.
     pub fn event(&mut self, event: fmt::Arguments<'_>) {
-        let mut folding = Folding(fold(self.hash, self.events));
+        let mut folding = Folding::new(fold(self.hash, self.events));
         folding.write_fmt(event).expect("a hash takes all text");
-        self.hash = folding.0;
+        self.hash = folding.finish();
         self.note(event);
     }
 
@@ -125,12 +125,38 @@ fn fold(hash: u64, word: u64) -> u64 {
     (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// Takes formatted text piece by piece, without a buffer.
-struct Folding(u64);
+/// Takes formatted text piece by piece, most pieces being a few bytes long, and hashes it in larger ones.
+struct Folding {
+    hash: u64,
+    buffer: [u8; 256],
+    filled: usize,
+}
+
+impl Folding {
+    fn new(hash: u64) -> Folding {
+        Folding { hash, buffer: [0; 256], filled: 0 }
+    }
+
+    fn empty(&mut self) {
+        self.hash = fold(self.hash, xxh3_64(&self.buffer[..self.filled]));
+        self.filled = 0;
+    }
+
+    fn finish(mut self) -> u64 {
+        self.empty();
+        self.hash
+    }
+}
 
 impl fmt::Write for Folding {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0 = fold(self.0, xxh3_64(text.as_bytes()));
+        for piece in text.as_bytes().chunks(self.buffer.len()) {
+            if self.filled + piece.len() > self.buffer.len() {
+                self.empty();
+            }
+            self.buffer[self.filled..self.filled + piece.len()].copy_from_slice(piece);
+            self.filled += piece.len();
+        }
         Ok(())
     }
 }

@@ -295,8 +295,8 @@ fn refusal(call: &Call, error: &Error) -> Result<Outcome, String> {
 fn value_bytes(value: ValueId, bytes_max: u64) -> Bytes {
     let mut rng = Rng::new(u64::from(value));
     let mut length = 4 + rng.below(bytes_max) as usize;
-    if rng.chance(10) {
-        // Now and then one that takes several blocks of the log.
+    if rng.chance(40) {
+        // Now and then one that takes several blocks of the log, so that a turn's records do not fit into one batch.
         length += 9_000;
     }
     let mut bytes = Vec::with_capacity(length + 8);
