@@ -50,7 +50,8 @@ pub fn break_and_recover(bytes: &[u8]) {
             3 => {
                 // A block that was written to the wrong place, perhaps in the wrong file.
                 let (other, other_length) = files[choices.below(files.len())];
-                let other_block = choices.below(other_length / BLOCK_BYTES);
+                // Down to nothing, perhaps, by a cut before this.
+                let other_block = choices.below((other_length / BLOCK_BYTES).max(1));
                 let bytes = broken.files[&segment].seen()[block * BLOCK_BYTES..][..BLOCK_BYTES].to_vec();
                 if broken.files.contains_key(&other) && (other_block + 1) * BLOCK_BYTES <= other_length {
                     broken.overwrite(other, other_block * BLOCK_BYTES, &bytes);
