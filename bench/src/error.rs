@@ -58,6 +58,9 @@ pub enum Error {
         /// The file system's name.
         file_system: String,
     },
+    /// The comparison was given up on request.
+    #[error("interrupted; the nodes have been ended and their data removed")]
+    Interrupted,
     /// A cluster under comparison did not come up.
     #[error("the {system} cluster is not ready after {seconds} s: {reason}\n{log}")]
     NotReady {

@@ -11,6 +11,7 @@ mod node;
 mod row;
 mod table;
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 pub use self::args::CompareArgs;
@@ -23,10 +24,11 @@ use crate::load::{preload, run};
 use crate::machine;
 use crate::target::Target;
 
-/// Makes the comparison, tells each run to `line` as one line of JSON, and gives the table in Markdown.
+/// Makes the comparison, tells each run to `line` as one line of JSON, and gives the table in Markdown. When `line` says
+/// to break, the nodes are ended in order and the comparison is given up.
 ///
 /// Like [`crate::run`], not to be called from within one of tokio's runtimes.
-pub fn compare(args: &CompareArgs, mut line: impl FnMut(&str)) -> Result<String, Error> {
+pub fn compare(args: &CompareArgs, mut line: impl FnMut(&str) -> ControlFlow<()>) -> Result<String, Error> {
     let directory = directory(args)?;
     let (file_system, in_memory) = machine::file_system(&directory)
         .map_err(|source| Error::io(format!("asking for the file system of {directory:?}"), source))?;
@@ -44,8 +46,9 @@ pub fn compare(args: &CompareArgs, mut line: impl FnMut(&str)) -> Result<String,
         for (target, binary) in order {
             measure(args, *target, binary, &directory, &rows, |row, summary| {
                 let measured = Measured { repetition, row: row.name(), summary };
-                line(&measured.to_json());
+                let go_on = line(&measured.to_json());
                 table.add(measured);
+                go_on
             })?;
         }
     }
@@ -60,7 +63,7 @@ fn measure(
     binary: &Path,
     directory: &Path,
     rows: &[Row],
-    mut found: impl FnMut(&Row, crate::Summary),
+    mut found: impl FnMut(&Row, crate::Summary) -> ControlFlow<()>,
 ) -> Result<(), Error> {
     let mut cluster = Cluster::start(target, binary, args.arguments_of(target), directory)?;
     cluster.wait_until_led()?;
@@ -80,7 +83,11 @@ fn measure(
     };
     preload(&load)?;
     for row in rows {
-        found(row, run(LoadArgs { clients: row.clients, puts: row.puts_percent, ..load.clone() })?);
+        let summary = run(LoadArgs { clients: row.clients, puts: row.puts_percent, ..load.clone() })?;
+        if found(row, summary).is_break() {
+            cluster.stop()?;
+            return Err(Error::Interrupted);
+        }
     }
     cluster.stop()
 }
@@ -111,4 +118,42 @@ fn conditions(args: &CompareArgs, file_system: &str, versions: &[String]) -> Str
         versions = versions.join(" and "),
         kernel = kernel.trim(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Defaults {
+        #[command(flatten)]
+        compare: CompareArgs,
+    }
+
+    fn parse(line: &str) -> CompareArgs {
+        Defaults::parse_from(line.split(' ')).compare
+    }
+
+    #[test]
+    fn the_default_rows_are_three_loads_with_few_and_with_many_clients() {
+        let names: Vec<String> = parse("compare").rows().unwrap().iter().map(Row::name).collect();
+        let half = "half and half";
+        let expected =
+            ["puts", "gets", half].map(|mix| [format!("{mix}, 64 clients"), format!("{mix}, 1,000 clients")]);
+        assert_eq!(names, expected.concat());
+        assert_eq!(
+            parse("compare --systems drey --drey /a/drey").systems().unwrap(),
+            [(Target::Drey, "/a/drey".into())]
+        );
+        assert!(parse("compare --systems drey,drey").systems().is_err());
+    }
+
+    #[test]
+    fn a_directory_in_memory_is_refused_by_name_before_anything_starts() {
+        let args = parse("compare --directory /dev/shm --etcd /nonexistent --drey /nonexistent");
+        let error = compare(&args, |_| ControlFlow::Continue(())).unwrap_err();
+        assert!(error.to_string().contains("tmpfs, where a sync costs nothing"), "{error}");
+    }
 }
