@@ -38,7 +38,7 @@ impl Effects for ShardEffects {
             Output::PrepareSegment(segment) => self.prepare(segment),
             Output::ReleaseSegment(segment) => self.release(vec![segment]),
             Output::ReleaseEarlierEpochs => {
-                if self.handle.shared.need_earlier_epochs.fetch_sub(1, Ordering::AcqRel) == 1 {
+                if self.handle.node.shared.need_earlier_epochs.fetch_sub(1, Ordering::AcqRel) == 1 {
                     self.release(self.earlier_segments.clone());
                 }
             }
@@ -112,7 +112,7 @@ impl ShardEffects {
         match event {
             Event::Failed(why) => {
                 tracing::error!(shard, why, "the shard serves no more");
-                self.handle.shared.fail(why.clone());
+                self.handle.node.shared.fail(why.clone());
                 self.handle.arrived.notify();
             }
             Event::RefusedMessage(from, group, why) => {

@@ -4,6 +4,7 @@
 mod config;
 pub mod cpus;
 mod effects;
+mod handle;
 pub mod hyper_io;
 mod identity;
 pub mod listener;
@@ -25,7 +26,8 @@ mod storage_thread;
 pub mod store;
 
 pub use config::{Config, ConnectionHandler, Engine, FoundingMember};
+pub use handle::Handle;
 pub use identity::{IdentityError, Member};
-pub use node::{Handle, Node, StartError};
+pub use node::{Node, StartError};
 pub use shard_handle::ShardHandle;
 pub use status::NodeStatus;

@@ -6,32 +6,30 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use drey_core::log::{Damage, LogScan, RecoveredLog, SegmentId};
-use drey_core::placement::{group_of, shard_of};
-use drey_core::request::{Operation, ReadMode, ReadOp, Reply};
 use drey_core::storage::{StorageJob, StorageWorker};
 use drey_core::store::{MemoryStore, Store};
-use drey_core::{Error, NodeId, RecoverError, Shard, ShardId, start_shard};
+use drey_core::{NodeId, RecoverError, Shard, ShardId, start_shard};
 use thiserror::Error as ThisError;
 
 use crate::config::{Config, ConnectionHandler, Engine};
 use crate::effects::ShardEffects;
+use crate::handle::Handle;
 use crate::identity::{self, Identity, IdentityError};
 use crate::listener::{BindError, BoundListener, Listener};
 use crate::lock::{DirectoryLock, LockError};
 use crate::log_files::{LogDirectory, LogFileError};
 use crate::mail::{MAIL_MAX, Mail};
-use crate::mailbox::{Mailbox, Sender, mailbox, reply};
+use crate::mailbox::{Mailbox, Sender, mailbox};
 use crate::peer_link::PeerLink;
 use crate::runtime::{self, ExecutorConfig, Executors};
-use crate::shard_handle::{STATUS_TIMEOUT_MS, ShardHandle, send_call, unanswered};
+use crate::shard_handle::ShardHandle;
 use crate::shard_loop;
 use crate::shared::Shared;
-use crate::status::NodeStatus;
 use crate::store::{LsmOptions, LsmStore};
 use crate::{probe, storage_thread};
 
@@ -76,20 +74,12 @@ pub struct Node {
     _lock: DirectoryLock,
 }
 
-/// Reaches a node's shards from any thread and any runtime.
-#[derive(Clone)]
-pub struct Handle {
-    shared: Arc<Shared>,
-    mailboxes: Vec<Sender<Mail>>,
-}
-
 /// What one executor's thread is given.
 struct Body {
     shard: Shard,
     storage: mpsc::Sender<StorageJob>,
     mailbox: Mailbox<Mail>,
-    mailboxes: Vec<Sender<Mail>>,
-    shared: Arc<Shared>,
+    node: Handle,
     log_directory: LogDirectory,
     log_config: drey_core::log::LogConfig,
     earlier_segments: Vec<SegmentId>,
@@ -127,10 +117,11 @@ impl Node {
             log_dir,
             data_dir: config.data_dir.clone(),
             started: Instant::now(),
-            failure: Mutex::new(None),
+            failure: OnceLock::new(),
             identity,
         });
         let (mailboxes, receivers): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox(MAIL_MAX)).unzip();
+        let handle = Handle { shared, mailboxes };
         let mut bodies = Vec::new();
         let mut storage_threads = Vec::new();
         let lsm = match config.engine {
@@ -138,10 +129,10 @@ impl Node {
             Engine::Memory => None,
         };
         for (shard, mailbox) in (0..shards).map(ShardId).zip(receivers) {
-            let core_config = core_config(&config, &shared, shard);
+            let core_config = core_config(&config, &handle.shared, shard);
             let log_config = core_config.log_config();
             let (sender, jobs) = mpsc::channel();
-            let own = mailboxes[shard.0 as usize].clone();
+            let own = handle.mailboxes[shard.0 as usize].clone();
             let (shard, thread) = match &lsm {
                 Some(store) => start_storage(core_config, &log, store.clone(), jobs, own)?,
                 None => start_storage(core_config, &log, MemoryStore::new(), jobs, own)?,
@@ -151,8 +142,7 @@ impl Node {
                 shard,
                 storage: sender,
                 mailbox,
-                mailboxes: mailboxes.clone(),
-                shared: Arc::clone(&shared),
+                node: handle.clone(),
                 log_directory: log_directory.clone(),
                 log_config,
                 earlier_segments: log.segments.clone(),
@@ -164,7 +154,7 @@ impl Node {
         let executor_config = ExecutorConfig::new("drey-shard");
         let executors = runtime::start(&executor_config, bodies.into_iter().map(run_body).collect())?;
         let mut next = 0;
-        let deliver_to = mailboxes.clone();
+        let deliver_to = handle.mailboxes.clone();
         let listener = bound
             .accept(config.connections_max.min(executor_config.connections_max * shards as usize), move |connection| {
                 next = (next + 1) % deliver_to.len();
@@ -172,7 +162,6 @@ impl Node {
                 let _ = deliver_to[next].send(Mail::Connection(connection));
             })
             .map_err(|source| StartError::Io { operation: "accept connections".into(), source })?;
-        let handle = Handle { shared, mailboxes };
         Ok(Node { handle, address, listener: Some(listener), executors, storage_threads, _lock: lock })
     }
 
@@ -212,58 +201,6 @@ impl Node {
             }
         }
         Ok(())
-    }
-}
-
-impl Handle {
-    /// Tells the node to stop, without waiting.
-    pub fn begin_stop(&self) {
-        self.mailboxes.iter().for_each(shard_loop::stop);
-    }
-
-    /// How many groups hold buckets.
-    pub fn groups(&self) -> u32 {
-        self.shared.identity.groups
-    }
-
-    /// Does an operation on the shard that has it, within `timeout_ms`.
-    pub async fn call(&self, operation: Operation, timeout_ms: u64) -> Result<Reply, Error> {
-        let group = match &operation {
-            Operation::Write(command) => group_of(&command.bucket, self.groups()),
-            Operation::Read(group, ..) => *group,
-            Operation::Status => return Err(Error::invalid("ask for the status with Handle::status")),
-        };
-        self.call_shard(shard_of(group, self.shared.shards), operation, timeout_ms).await
-    }
-
-    /// Reads from the bucket's group.
-    pub async fn read(
-        &self,
-        group: drey_core::GroupId,
-        mode: ReadMode,
-        op: ReadOp,
-        timeout_ms: u64,
-    ) -> Result<Reply, Error> {
-        self.call(Operation::Read(group, mode, op), timeout_ms).await
-    }
-
-    /// The node as of now.
-    pub async fn status(&self) -> Result<NodeStatus, Error> {
-        let mut shards = Vec::new();
-        for shard in (0..self.shared.shards).map(ShardId) {
-            match self.call_shard(shard, Operation::Status, STATUS_TIMEOUT_MS).await? {
-                Reply::Status(status) => shards.push(status),
-                other => return Err(Error::NotReady(format!("an unexpected answer: {other:?}"))),
-            }
-        }
-        Ok(self.shared.status(shards))
-    }
-
-    async fn call_shard(&self, shard: ShardId, operation: Operation, timeout_ms: u64) -> Result<Reply, Error> {
-        let (sender, answer) = reply();
-        let unanswered = unanswered(&operation);
-        send_call(&self.mailboxes, shard, operation, timeout_ms, sender)?;
-        answer.await.unwrap_or(Err(unanswered))
     }
 }
 
@@ -331,9 +268,9 @@ fn run_body(
     move |context| {
         Box::pin(async move {
             let shard = ShardId(context.index as u32);
-            let handle = Rc::new(ShardHandle::new(Arc::clone(&body.shared), shard, body.mailboxes));
-            let own = body.shared.identity.node;
-            let peers = body.shared.identity.members.iter().filter(|member| member.id != own);
+            let own = body.node.shared.identity.node;
+            let handle = Rc::new(ShardHandle::new(body.node, shard));
+            let peers = handle.node.shared.identity.members.iter().filter(|member| member.id != own);
             let links =
                 peers.map(|peer| (NodeId(peer.id), PeerLink::start(Rc::clone(&handle), peer.clone()))).collect();
             let effects = ShardEffects {

@@ -4,7 +4,6 @@
 //! is bounded, and lost beyond.
 
 use std::cell::{Cell, RefCell};
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use crate::identity::Member;
 use crate::mail::Mail;
 use crate::notify::Notify;
+use crate::resolve::resolve;
 use crate::runtime::{self, ReadHalf, TcpStream};
 use crate::shard_handle::ShardHandle;
 
@@ -108,26 +108,24 @@ async fn dial(link: Rc<PeerLink>, handle: Rc<ShardHandle>, peer: Member) {
 }
 
 async fn connect(handle: &ShardHandle, peer: &Member) -> Result<(TcpStream, u64), String> {
-    let address = resolve(&peer.address).await?;
-    let mut stream = runtime::connect(address, CONNECT_TIMEOUT).await.map_err(|error| error.to_string())?;
-    let own = handle.shared.hello(NodeId(peer.id), handle.shard);
+    let mut stream = connect_to_any(&peer.address).await.map_err(|error| error.to_string())?;
+    let own = handle.node.shared.hello(NodeId(peer.id), handle.shard);
     stream.write_all(&own.encode()).await.map_err(|error| error.to_string())?;
     let answer = within(HANDSHAKE_TIMEOUT, read_hello(&mut stream)).await?;
-    handle.shared.judge(&own, &answer).map_err(|error| error.to_string())?;
+    handle.node.shared.judge(&own, &answer).map_err(|error| error.to_string())?;
     Ok((stream, own.link))
 }
 
-async fn resolve(address: &str) -> Result<SocketAddr, String> {
-    if let Ok(address) = address.parse() {
-        return Ok(address);
+/// A name may stand for several addresses, as `localhost` often does: the first that answers will do.
+async fn connect_to_any(name: &str) -> std::io::Result<TcpStream> {
+    let mut last = std::io::Error::from(std::io::ErrorKind::NotFound);
+    for address in resolve(name).await? {
+        match runtime::connect(address, CONNECT_TIMEOUT).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
     }
-    let name = address.to_owned();
-    let resolved = runtime::blocking(move || name.to_socket_addrs().map(|mut found| found.next())).await;
-    match resolved {
-        Ok(Ok(Some(address))) => Ok(address),
-        Ok(Ok(None)) => Err(format!("{address} has no address")),
-        Ok(Err(error)) | Err(error) => Err(format!("{address}: {error}")),
-    }
+    Err(last)
 }
 
 /// Sends frames until the link breaks; says how it broke.
@@ -183,8 +181,8 @@ pub(crate) async fn receive(handle: Rc<ShardHandle>, mut stream: TcpStream) {
     let from = stream.peer();
     let outcome = async {
         let hello = within(HANDSHAKE_TIMEOUT, read_hello(&mut stream)).await?;
-        let own = handle.shared.hello(hello.from, handle.shard);
-        let judged = handle.shared.judge(&own, &hello);
+        let own = handle.node.shared.hello(hello.from, handle.shard);
+        let judged = handle.node.shared.judge(&own, &hello);
         let answer = Hello { refused: judged.as_ref().err().map(ToString::to_string), ..own };
         stream.write_all(&answer.encode()).await.map_err(|error| error.to_string())?;
         judged.map_err(|error| error.to_string())?;
@@ -229,7 +227,7 @@ fn next_frame(buffer: &mut BytesMut) -> Result<Option<Bytes>, String> {
 
 /// Hands envelopes to the shards of their groups.
 async fn deliver(handle: &ShardHandle, from: NodeId, envelopes: Vec<Envelope>) {
-    let shards = handle.shared.shards;
+    let shards = handle.node.shared.shards;
     if shards == 1 {
         return envelopes.into_iter().for_each(|envelope| handle.push(Input::Message(from, envelope)));
     }
@@ -240,7 +238,7 @@ async fn deliver(handle: &ShardHandle, from: NodeId, envelopes: Vec<Envelope>) {
             ShardId(shard) => others[shard as usize].push(envelope),
         }
     }
-    for (mailbox, envelopes) in handle.mailboxes.iter().zip(others) {
+    for (mailbox, envelopes) in handle.node.mailboxes.iter().zip(others) {
         if !envelopes.is_empty() {
             // A closed mailbox means that the node is stopping.
             let _ = mailbox.send_when_free(Mail::Peer(from, envelopes)).await;

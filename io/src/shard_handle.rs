@@ -2,24 +2,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use drey_core::placement::{group_of, shard_of};
 use drey_core::request::{Operation, Reply, Request};
 use drey_core::{Error, Inbox, Input, RequestId, ShardId};
 
-use crate::mail::Mail;
-use crate::mailbox::{ReplySender, SendError, Sender, reply};
+use crate::handle::{Handle, unanswered};
+use crate::mailbox::{ReplySender, reply};
 use crate::notify::Notify;
 use crate::runtime;
-use crate::shared::Shared;
 use crate::status::NodeStatus;
 
 /// One executor's access to the node.
 pub struct ShardHandle {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) node: Handle,
     pub(crate) shard: ShardId,
-    pub(crate) mailboxes: Vec<Sender<Mail>>,
     pub(crate) inbox: RefCell<Inbox>,
     pub(crate) arrived: Notify,
     pub(crate) stopping: Cell<bool>,
@@ -28,11 +25,10 @@ pub struct ShardHandle {
 }
 
 impl ShardHandle {
-    pub(crate) fn new(shared: Arc<Shared>, shard: ShardId, mailboxes: Vec<Sender<Mail>>) -> ShardHandle {
+    pub(crate) fn new(node: Handle, shard: ShardId) -> ShardHandle {
         ShardHandle {
-            shared,
+            node,
             shard,
-            mailboxes,
             inbox: RefCell::default(),
             arrived: Notify::new(),
             stopping: Cell::new(false),
@@ -43,14 +39,14 @@ impl ShardHandle {
 
     /// How many groups hold buckets.
     pub fn groups(&self) -> u32 {
-        self.shared.identity.groups
+        self.node.groups()
     }
 
     /// Does an operation on the shard that has it, within `timeout_ms`. [`Operation::Status`] asks this shard.
     pub async fn call(&self, operation: Operation, timeout_ms: u64) -> Result<Reply, Error> {
         let shard = match &operation {
-            Operation::Write(command) => shard_of(group_of(&command.bucket, self.groups()), self.shared.shards),
-            Operation::Read(group, ..) => shard_of(*group, self.shared.shards),
+            Operation::Write(command) => shard_of(group_of(&command.bucket, self.groups()), self.node.shared.shards),
+            Operation::Read(group, ..) => shard_of(*group, self.node.shared.shards),
             Operation::Status => self.shard,
         };
         self.call_shard(shard, operation, timeout_ms).await
@@ -63,21 +59,14 @@ impl ShardHandle {
         if shard == self.shard {
             self.accept(operation, timeout_ms, sender);
         } else {
-            send_call(&self.mailboxes, shard, operation, timeout_ms, sender)?;
+            self.node.send_call(shard, operation, timeout_ms, sender)?;
         }
         answer.await.unwrap_or(Err(unanswered))
     }
 
     /// This node and its groups as of now.
     pub async fn status(&self) -> Result<NodeStatus, Error> {
-        let mut shards = Vec::new();
-        for shard in (0..self.shared.shards).map(ShardId) {
-            match self.call_shard(shard, Operation::Status, STATUS_TIMEOUT_MS).await? {
-                Reply::Status(status) => shards.push(status),
-                other => return Err(Error::NotReady(format!("an unexpected answer: {other:?}"))),
-            }
-        }
-        Ok(self.shared.status(shards))
+        self.node.status().await
     }
 
     /// Puts a request into this shard's next turn.
@@ -106,31 +95,4 @@ impl ShardHandle {
         self.inbox.borrow_mut().push(input);
         self.arrived.notify();
     }
-}
-
-pub(crate) const STATUS_TIMEOUT_MS: u64 = 5_000;
-
-/// What a caller is told whose request the node took and did not answer before it stopped: a write may have been proposed.
-pub(crate) fn unanswered(operation: &Operation) -> Error {
-    match operation {
-        Operation::Write(_) => Error::OutcomeUnknown,
-        Operation::Read(..) | Operation::Status => Error::NotReady("the node is stopping".into()),
-    }
-}
-
-/// Sends a request to a shard from anywhere.
-pub(crate) fn send_call(
-    mailboxes: &[Sender<Mail>],
-    shard: ShardId,
-    operation: Operation,
-    timeout_ms: u64,
-    sender: ReplySender<Result<Reply, Error>>,
-) -> Result<(), Error> {
-    let mailbox = mailboxes
-        .get(shard.0 as usize)
-        .ok_or_else(|| Error::NotReady(format!("there is no shard {shard} on this node")))?;
-    mailbox.send(Mail::Call(operation, timeout_ms, sender)).map_err(|error| match error {
-        SendError::Full(_) => Error::Overloaded("the shard's mailbox is full".into()),
-        SendError::Closed(_) => Error::NotReady("the node is stopping".into()),
-    })
 }

@@ -9,7 +9,7 @@ use crate::config::ConnectionHandler;
 use crate::effects::ShardEffects;
 use crate::listener::Connection;
 use crate::mail::Mail;
-use crate::mailbox::{Mailbox, Sender};
+use crate::mailbox::Mailbox;
 use crate::peer_link;
 use crate::runtime;
 use crate::shard_handle::ShardHandle;
@@ -37,25 +37,16 @@ pub(crate) async fn run(mut shard: Shard, mut effects: ShardEffects, tick_ms: u6
         std::mem::swap(&mut inbox, &mut handle.inbox.borrow_mut());
         turn(&mut shard, now, &mut inbox, &mut out, &mut effects);
         effects.flush();
-        if let Some(why) = handle.shared.failure() {
-            handle.mailboxes.iter().for_each(stop);
+        if let Some(why) = handle.node.shared.failure.get() {
+            handle.node.begin_stop();
             ticker.cancel();
-            return Some(why);
+            return Some(why.clone());
         }
         if handle.stopping.get() {
             ticker.cancel();
             return None;
         }
         handle.arrived.notified().await;
-    }
-}
-
-/// The node stops: all its executors end their loops.
-pub(crate) fn stop(mailbox: &Sender<Mail>) {
-    // A full mailbox gets it when there is room; a closed one has stopped.
-    if mailbox.send(Mail::Stop).is_err() {
-        let mailbox = mailbox.clone();
-        std::thread::spawn(move || drop(mailbox.send_blocking(Mail::Stop)));
     }
 }
 

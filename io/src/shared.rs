@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use drey_core::request::ShardStatus;
@@ -26,8 +26,8 @@ pub(crate) struct Shared {
     pub need_earlier_epochs: AtomicU32,
     /// Names links: grows over restarts, as long as they take longer than a millisecond each.
     pub next_link: std::sync::atomic::AtomicU64,
-    /// Why the node stops by itself.
-    pub failure: Mutex<Option<String>>,
+    /// Why the node stops by itself. Every turn looks, without a lock.
+    pub failure: OnceLock<String>,
 }
 
 impl Shared {
@@ -60,11 +60,7 @@ impl Shared {
 
     /// Notes why the node stops; the first reason stays.
     pub fn fail(&self, why: String) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
-    }
-
-    pub fn failure(&self) -> Option<String> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let _ = self.failure.set(why);
     }
 
     pub fn status(&self, shards: Vec<ShardStatus>) -> NodeStatus {

@@ -1,10 +1,11 @@
 //! `drey start`: a node in the foreground, until a signal or a failure ends it.
 
 use std::io::{IsTerminal, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use drey_io::{Config, FoundingMember, Node, StartError};
+use futures_lite::future::block_on;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -71,17 +72,16 @@ fn config(args: &StartArgs) -> Result<Config, String> {
 }
 
 fn resolve(address: &str) -> Result<SocketAddr, String> {
-    let resolved = address.to_socket_addrs().map(|mut found| found.next());
-    match resolved {
-        Ok(Some(address)) => Ok(address),
-        Ok(None) => Err(format!("--listen {address} has no address: write HOST:PORT, as in 127.0.0.1:9000")),
-        Err(error) => Err(format!("--listen {address}: {error}: write HOST:PORT, as in 127.0.0.1:9000")),
-    }
+    let resolved = block_on(drey_io::resolve::resolve(address));
+    // There is at least one.
+    resolved
+        .map(|addresses| addresses[0])
+        .map_err(|error| format!("--listen {address}: {error}: write HOST:PORT, as in 127.0.0.1:9000"))
 }
 
 /// One line on stdout, for people and for scripts that wait for it.
 fn announce(node: &Node, args: &StartArgs) {
-    match futures_lite::future::block_on(node.handle().status()) {
+    match block_on(node.handle().status()) {
         // That nobody may be reading there is no reason to panic.
         Ok(status) => drop(writeln!(
             std::io::stdout(),
