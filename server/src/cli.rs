@@ -4,6 +4,7 @@
 //! on a terminal and for programs (one JSON object a line) anywhere else. What went wrong goes to stderr, and how it
 //! went is in the exit code: see [`Exit`].
 
+mod bench;
 mod buckets;
 mod cluster;
 mod data;
@@ -12,6 +13,7 @@ mod failure;
 mod output;
 mod start_args;
 
+pub use bench::run as bench;
 pub use failure::{Exit, Failure};
 pub use start_args::{DemoArgs, Engine, InitialMember, StartArgs};
 
@@ -46,6 +48,8 @@ pub enum Command {
     Start(StartArgs),
     /// Start three nodes on loopback in a temporary directory, and say what to try with them
     Demo(DemoArgs),
+    /// Put load on a running cluster, and say what it took: writes keys of 16 bytes into a bucket
+    Bench(Box<drey_bench::LoadArgs>),
     /// The commands that talk to a running cluster.
     #[command(flatten)]
     Client(ClientCommand),
@@ -177,6 +181,11 @@ mod tests {
         for line in ["drey --server a:1,b:2 node", "drey node --server a:1,b:2"] {
             let cli = Cli::try_parse_from(line.split(' ')).expect(line);
             assert_eq!(cli.common.server, ["a:1", "b:2"]);
+        }
+        for line in ["drey --server a:1,b:2 bench", "drey bench --server a:1,b:2 --puts 50"] {
+            let cli = Cli::try_parse_from(line.split(' ')).expect(line);
+            let Command::Bench(load) = cli.command else { panic!("{line}") };
+            assert_eq!(load.endpoints, ["a:1", "b:2"]);
         }
     }
 }

@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         Command::Client(command) => cli::run(&cli.common, command).into(),
+        Command::Bench(args) => cli::bench(&cli.common, *args).into(),
         Command::Start(args) => start::run(&args).into(),
         Command::Demo(args) => demo::run(&args).into(),
     }

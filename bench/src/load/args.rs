@@ -28,7 +28,9 @@ pub struct LoadArgs {
     pub target: Target,
 
     /// Addresses of nodes
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', default_value = "127.0.0.1:9000")]
+    // As the `drey` command has it, where this replaces what all its commands take.
+    #[arg(id = "server", long, value_name = "ADDR[,ADDR]", value_delimiter = ',', default_value = "127.0.0.1:9000")]
+    #[arg(env = "DREY_SERVER", hide_env_values = true)]
     pub endpoints: Vec<String>,
 
     /// Which of the endpoints to use: all in turn, or the bucket's leader alone
@@ -171,7 +173,7 @@ mod tests {
 
     #[test]
     fn options_are_read() {
-        let line = "load --target etcd --endpoints a:1,b:2 --puts 50 --keys zipf:0.99 --duration 1500ms --to leader";
+        let line = "load --target etcd --server a:1,b:2 --puts 50 --keys zipf:0.99 --duration 1500ms --to leader";
         let load = Defaults::parse_from(line.split(' ')).load;
         assert_eq!((load.target, load.to, load.puts), (Target::Etcd, Route::Leader, 50));
         assert_eq!(load.endpoints, ["a:1", "b:2"]);
