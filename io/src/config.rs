@@ -44,11 +44,12 @@ pub struct FoundingMember {
     pub address: String,
 }
 
-/// A node's settings. Those that shape the cluster count for an empty data directory only.
+/// A node's settings. What a data directory is made with stays: later, a setting that says otherwise is refused, and none
+/// means what it was made with.
 #[derive(Clone)]
 pub struct Config {
-    /// Its name.
-    pub name: String,
+    /// Its name; for a new node, none is `n1`.
+    pub name: Option<String>,
     /// Where it listens. Port 0 has the system choose one.
     pub listen: SocketAddr,
     /// Where others reach it, if not where it listens.
@@ -57,12 +58,12 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The log's directory, if it is not `log` in the data directory.
     pub log_dir: Option<PathBuf>,
-    /// The engine.
-    pub engine: Engine,
+    /// The engine; for a new node, none is the default.
+    pub engine: Option<Engine>,
     /// How many executors; none: one below four cores, else one per core less one for storage.
     pub shards: Option<u32>,
-    /// How many groups buckets are spread over. Fixed when the cluster is founded.
-    pub groups: u32,
+    /// How many groups buckets are spread over; for a new cluster, none is 16.
+    pub groups: Option<u32>,
     /// All members of a new cluster, this one among them; empty: a cluster of one.
     pub initial_members: Vec<FoundingMember>,
     /// The most connections.
@@ -79,14 +80,14 @@ impl Config {
     /// A node that stands alone, in this directory, on a port that the system chooses.
     pub fn new(data_dir: impl Into<PathBuf>) -> Config {
         Config {
-            name: "n1".into(),
+            name: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             advertise: None,
             data_dir: data_dir.into(),
             log_dir: None,
-            engine: Engine::default(),
+            engine: None,
             shards: None,
-            groups: 16,
+            groups: None,
             initial_members: Vec::new(),
             connections_max: 4_096,
             timing: Timing::default(),

@@ -4,8 +4,10 @@
 //! recognised. Both are replaced atomically and synced.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use drey_core::wire::handshake::Acquaintances;
@@ -17,6 +19,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::config::{Config, Engine, FoundingMember};
 
 const FORMAT: u32 = 1;
+const NAME_DEFAULT: &str = "n1";
+const GROUPS_DEFAULT: u32 = 16;
 const IDENTITY_FILE: &str = "identity.json";
 const PEERS_FILE: &str = "peers.json";
 
@@ -119,12 +123,13 @@ impl Identity {
 
     fn found(config: &Config, address: &str) -> Result<Identity, IdentityError> {
         let invalid = |text: String| Err(IdentityError::Invalid(text));
-        if config.groups == 0 || config.groups > limits::GROUPS_MAX {
+        let name = config.name.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned());
+        let groups = config.groups.unwrap_or(GROUPS_DEFAULT);
+        if groups == 0 || groups > limits::GROUPS_MAX {
             return invalid(format!("--groups must be from 1 to {}", limits::GROUPS_MAX));
         }
-        let alone = [FoundingMember { name: config.name.clone(), address: address.to_owned() }];
         let mut founders = match config.initial_members.is_empty() {
-            true => alone.to_vec(),
+            true => vec![FoundingMember { name: name.clone(), address: address.to_owned() }],
             false => config.initial_members.clone(),
         };
         // The order in which they were written down must not matter: every founder computes the same.
@@ -132,15 +137,24 @@ impl Identity {
         if founders.windows(2).any(|pair| pair[0].name == pair[1].name) || founders.len() > limits::MEMBERS_MAX {
             return invalid(format!("--initial-members must name each of at most {} once", limits::MEMBERS_MAX));
         }
-        let Some(place) = founders.iter().position(|founder| founder.name == config.name) else {
-            return invalid(format!("--initial-members does not name this node, {:?} (--name)", config.name));
+        let Some(place) = founders.iter().position(|founder| founder.name == name) else {
+            return invalid(format!("--initial-members does not name this node, {name:?} (--name)"));
         };
+        if let Some(advertised) = config.advertise.as_ref().filter(|advertised| **advertised != founders[place].address)
+        {
+            let known = &founders[place].address;
+            return invalid(format!("--advertise {advertised} is not what --initial-members says of {name}, {known}"));
+        }
+        if founders[place].address.parse().is_ok_and(|address: SocketAddr| address.ip().is_unspecified()) {
+            let address = &founders[place].address;
+            return invalid(format!("nobody can reach this node at {address}: say with --advertise where they can"));
+        }
         let cluster = match founders.len() {
             1 => u128::from(random_u64()?) << 64 | u128::from(random_u64()?),
             _ => {
                 let text: String =
                     founders.iter().map(|member| format!("{}={}\n", member.name, member.address)).collect();
-                xxh3_128(format!("{text}groups={}", config.groups).as_bytes())
+                xxh3_128(format!("{text}groups={groups}").as_bytes())
             }
         };
         let members = founders.into_iter().zip(1..);
@@ -148,43 +162,47 @@ impl Identity {
             format: FORMAT,
             cluster: ClusterId(cluster).to_string(),
             node: place as u64 + 1,
-            name: config.name.clone(),
+            name,
             incarnation: random_u64()?,
             epoch: 0,
-            groups: config.groups,
-            engine: config.engine,
+            groups,
+            engine: config.engine.unwrap_or_default(),
             members: members.map(|(member, id)| Member { id, name: member.name, address: member.address }).collect(),
         })
     }
 
     /// A node with data is what it was; a flag that says otherwise is a mistake.
     fn agree(&self, config: &Config) -> Result<(), IdentityError> {
-        let contradiction = |text: String| Err(IdentityError::Contradiction(text));
-        if config.engine != self.engine {
-            return contradiction(format!(
-                "{} was made with --engine {}, and is kept with it: start without --engine {}",
-                config.data_dir.display(),
-                self.engine,
-                config.engine
-            ));
-        }
-        let named = |member: &FoundingMember| {
-            self.members.iter().any(|known| known.name == member.name && known.address == member.address)
+        let contradicts = |flag: &str, is: &dyn fmt::Display, wanted: &dyn fmt::Display| {
+            let directory = config.data_dir.display();
+            Err(IdentityError::Contradiction(format!(
+                "{directory} was made with --{flag} {is}, and is kept with it: start without --{flag} {wanted}"
+            )))
         };
-        let same = config.initial_members.iter().all(named)
-            && (config.initial_members.is_empty() || config.initial_members.len() == self.members.len());
-        if !same || (!config.initial_members.is_empty() && config.name != self.name) {
-            let members: Vec<String> =
-                self.members.iter().map(|member| format!("{}={}", member.name, member.address)).collect();
-            return contradiction(format!(
-                "{} belongs to node {} of a cluster with the members {}: --name and --initial-members count for an empty \
-                 data directory only",
-                config.data_dir.display(),
-                self.name,
-                members.join(",")
-            ));
+        match config {
+            Config { name: Some(name), .. } if *name != self.name => contradicts("name", &self.name, name),
+            Config { engine: Some(engine), .. } if *engine != self.engine => {
+                contradicts("engine", &self.engine, engine)
+            }
+            Config { groups: Some(groups), .. } if *groups != self.groups => {
+                contradicts("groups", &self.groups, groups)
+            }
+            Config { initial_members, .. } if !initial_members.is_empty() && !self.was_founded_by(initial_members) => {
+                let list = |members: Vec<String>| members.join(",");
+                let wanted = initial_members.iter().map(|member| format!("{}={}", member.name, member.address));
+                let is = self.members.iter().map(|member| format!("{}={}", member.name, member.address));
+                contradicts("initial-members", &list(is.collect()), &list(wanted.collect()))
+            }
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// In whatever order they are written down.
+    fn was_founded_by(&self, founders: &[FoundingMember]) -> bool {
+        let is_known = |founder: &FoundingMember| {
+            self.members.iter().any(|member| member.name == founder.name && member.address == founder.address)
+        };
+        founders.len() == self.members.len() && founders.iter().all(is_known)
     }
 }
 

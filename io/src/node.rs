@@ -124,7 +124,7 @@ impl Node {
         let handle = Handle { shared, mailboxes };
         let mut bodies = Vec::new();
         let mut storage_threads = Vec::new();
-        let lsm = match config.engine {
+        let lsm = match handle.shared.identity.engine {
             Engine::Lsm => Some(open_lsm(&config.data_dir.join("store"))?),
             Engine::Memory => None,
         };

@@ -47,7 +47,7 @@ fn get(handle: &Handle, name: &str, mode: ReadMode) -> Option<String> {
 
 fn config(directory: &Path, name: &str) -> Config {
     let _ = tracing_subscriber::fmt().with_env_filter("warn").with_test_writer().try_init();
-    Config { name: name.into(), ..Config::new(directory.join(name)) }
+    Config { name: Some(name.into()), ..Config::new(directory.join(name)) }
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_lone_node_keeps_what_it_took_through_restarts_with_other_shard_counts() {
     for engine in [Engine::Lsm, Engine::Memory] {
         let directory = tempfile::tempdir().unwrap();
         for (round, shards) in [1, 3, 2, 1].into_iter().enumerate() {
-            let config = Config { engine, shards: Some(shards), ..config(directory.path(), "n1") };
+            let config = Config { engine: Some(engine), shards: Some(shards), ..config(directory.path(), "n1") };
             let node = Node::start(config).unwrap();
             let handle = node.handle();
             for before in 0..round {

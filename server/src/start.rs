@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use drey_io::{Config, FoundingMember, Node, StartError};
+use drey_io::{Config, FoundingMember, IdentityError, Node, StartError};
 use futures_lite::future::block_on;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -12,9 +12,6 @@ use signal_hook::iterator::Signals;
 use crate::backend::Shards;
 use crate::cli::{Engine, Exit, StartArgs};
 use crate::grpc;
-
-/// The number of groups of a new cluster, unless told otherwise.
-const GROUPS_DEFAULT: u32 = 16;
 
 /// Runs a node; returns when it has stopped.
 pub fn run(args: &StartArgs) -> Exit {
@@ -25,7 +22,9 @@ pub fn run(args: &StartArgs) -> Exit {
     };
     let node = match Node::start(config) {
         Ok(node) => node,
-        Err(error @ StartError::Invalid(_)) => return refuse(&error.to_string(), Exit::Usage),
+        Err(error @ (StartError::Invalid(_) | StartError::Identity(IdentityError::Invalid(_)))) => {
+            return refuse(&error.to_string(), Exit::Usage);
+        }
         Err(error) => return refuse(&error.to_string(), Exit::Refused),
     };
     if let Err(error) = stop_on_signals(&node) {
@@ -55,16 +54,16 @@ fn config(args: &StartArgs) -> Result<Config, String> {
         .collect();
     let config = Config::new(&args.data_dir);
     Ok(Config {
-        name: args.name.clone().unwrap_or_else(|| config.name.clone()),
+        name: args.name.clone(),
         listen,
         advertise: args.advertise.clone(),
         log_dir: args.log_dir.clone(),
-        engine: match args.engine {
+        engine: args.engine.map(|engine| match engine {
             Engine::Lsm => drey_io::Engine::Lsm,
             Engine::Memory => drey_io::Engine::Memory,
-        },
+        }),
         shards: args.shards.map(Into::into),
-        groups: args.groups.map_or(GROUPS_DEFAULT, Into::into),
+        groups: args.groups.map(Into::into),
         initial_members: members,
         on_connection: Some(Arc::new(|handle, stream| Box::pin(grpc::serve_connection(Shards(handle), stream)))),
         ..config

@@ -8,7 +8,7 @@ use std::str::FromStr;
 /// The options of a node.
 #[derive(Debug, Clone, Args)]
 pub struct StartArgs {
-    /// The node's name in its cluster; needed with --initial-members
+    /// A new node's name, for ever; needed with --initial-members
     #[arg(long, env = "DREY_NAME", value_name = "NAME", hide_env_values = true)]
     pub name: Option<String>,
     /// Where to listen, for peers and clients alike
@@ -23,9 +23,9 @@ pub struct StartArgs {
     /// Where the log is kept, if it is to be on another disk
     #[arg(long, env = "DREY_LOG_DIR", value_name = "DIR", hide_env_values = true)]
     pub log_dir: Option<PathBuf>,
-    /// What keeps the data; the log is on disk with either
-    #[arg(long, env = "DREY_ENGINE", value_enum, default_value = "lsm", hide_env_values = true)]
-    pub engine: Engine,
+    /// What keeps the data of a new node, for ever: `lsm` if not given. The log is on disk with either
+    #[arg(long, env = "DREY_ENGINE", value_enum, hide_env_values = true)]
+    pub engine: Option<Engine>,
     /// Threads with a core of their own; by default one for each core but one
     #[arg(long, env = "DREY_SHARDS", value_name = "N", hide_env_values = true)]
     pub shards: Option<NonZeroU32>,
@@ -38,7 +38,7 @@ pub struct StartArgs {
         hide_env_values = true
     )]
     pub initial_members: Vec<InitialMember>,
-    /// How many Raft groups a new cluster has; it keeps that number for ever
+    /// How many Raft groups a new cluster has, for ever: 16 if not given
     #[arg(long, env = "DREY_GROUPS", value_name = "N", hide_env_values = true)]
     pub groups: Option<NonZeroU32>,
 }
@@ -48,7 +48,7 @@ pub struct StartArgs {
 pub enum Engine {
     /// A log-structured merge tree on disk
     Lsm,
-    /// Main memory, filled again from the log and from peers
+    /// Main memory, filled again from the log, as far as that goes back: for tests
     Memory,
 }
 
@@ -103,7 +103,7 @@ mod tests {
     fn a_node_needs_no_options() {
         let args = start("").expect("no option is needed");
         assert_eq!((args.listen.as_str(), args.data_dir.to_str()), ("127.0.0.1:9000", Some("drey-data")));
-        assert_eq!((args.engine, args.shards, args.groups), (Engine::Lsm, None, None));
+        assert_eq!((args.engine, args.shards, args.groups), (None, None, None));
         assert!(args.initial_members.is_empty());
     }
 
