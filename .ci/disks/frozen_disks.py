@@ -1,0 +1,156 @@
+"""Syncing is real: while the disks of a quorum take no write, no write is acknowledged.
+
+Three nodes; the data of n1 and n2 lie on file systems of their own. While `fsfreeze` holds one, a write to it waits,
+and does not fail.
+"""
+
+import shutil
+import subprocess
+import time
+
+from cluster import Cluster
+from mounts import unmount
+from service import Service, generate_stubs, until_answered
+from verdict import check, note, play, skip
+from writers import Writers
+
+BUCKETS = [f"bucket-{number}" for number in range(8)]
+WRITERS = 24
+DISK_BYTES = 400 << 20
+LOAD_S = 3
+FROZEN_S = 5
+# After a thaw. Elections, and what clients need to connect again, are within.
+SERVED_WITHIN_S = 20
+# What was on its way when the disk froze has ended after so long.
+SETTLED_S = 1
+
+
+class Disk:
+    """An ext4 file system in a file."""
+
+    def __init__(self, image, mount_point):
+        self.image = image
+        self.mount_point = mount_point
+
+    def mount(self):
+        with self.image.open("wb") as image:
+            image.truncate(DISK_BYTES)
+        self.mount_point.mkdir()
+        for command in (["mkfs.ext4", "-q", self.image], ["mount", "-o", "loop", self.image, self.mount_point]):
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode != 0:
+                skip(f"{command[0]} does not work here: {done.stderr.strip()}")
+
+    def freeze(self):
+        subprocess.run(["fsfreeze", "-f", self.mount_point], check=True)
+
+    def thaw(self):
+        subprocess.run(["fsfreeze", "-u", self.mount_point], check=True)
+
+    def release(self):
+        """Thaws it if it is frozen, or else what waits for it would never end."""
+        subprocess.run(["fsfreeze", "-u", self.mount_point], capture_output=True)
+
+    def unmount(self):
+        """The loop device goes with it."""
+        unmount(self.mount_point, ["umount"])
+
+
+def script(cleanup, directory):
+    for program in ("mkfs.ext4", "mount", "fsfreeze"):
+        if not shutil.which(program):
+            skip(f"there is no {program} here")
+    disks = {}
+    for name in ("n1", "n2"):
+        disk = disks[name] = Disk(directory / f"{name}.img", directory / name)
+        cleanup.callback(disk.unmount)
+        disk.mount()
+    stubs = directory / "stubs"
+    stubs.mkdir()
+    generate_stubs(stubs)
+
+    cluster = Cluster(directory, [directory / name / "data" for name in ("n1", "n2", "n3")])
+    cleanup.callback(cluster.kill)
+    for disk in disks.values():
+        cleanup.callback(disk.release)
+    cluster.start()
+    services = {node.name: Service(node.address) for node in cluster.nodes}
+    for bucket in BUCKETS:
+        until_answered(lambda: services["n1"].create(bucket), 30, "a bucket is created", cluster.must_run)
+    writers = Writers(services, BUCKETS, WRITERS)
+    cleanup.callback(writers.stop)
+    begun_at = time.monotonic()
+    writers.start(large=True)
+    served_again(writers, begun_at, "from the start")
+    time.sleep(LOAD_S)
+
+    freeze_one(cluster, disks, services["n3"], writers)
+    time.sleep(LOAD_S)
+    freeze_two(cluster, disks, writers)
+    time.sleep(LOAD_S)
+
+    writers.stop()
+    acks, lost = len(writers.acks()), writers.wrong()
+    for sentence in lost[:20]:
+        note(sentence)
+    check(not lost, f"all {acks} acknowledged writes are there, on every node")
+    note(f"{writers.unknown()} outcomes are unknown; errors that writers saw: {dict(writers.errors())}")
+    cluster.must_run()
+    check(True, "no node ended")
+
+
+def freeze_one(cluster, disks, service, writers):
+    """A quorum has two disks left, so writes go on where the leader is one of the two."""
+    leaders = {bucket: service.leader(bucket) for bucket in BUCKETS}
+    # A leader whose own disk hangs should hand over, but keeps leading today: so it is a follower's disk that freezes.
+    name = min(disks, key=list(leaders.values()).count)
+    led = [bucket for bucket in BUCKETS if leaders[bucket] == name]
+    followed = [bucket for bucket in BUCKETS if leaders[bucket] != name]
+    disks[name].freeze()
+    frozen_at = time.monotonic()
+    time.sleep(FROZEN_S)
+    acks = writers.acks(begun_after=frozen_at + SETTLED_S)
+    disks[name].thaw()
+    thawed_at = time.monotonic()
+    late = [ack for ack in acks if ack.ended > frozen_at + FROZEN_S - 1]
+    served = {(ack.node, ack.bucket) for ack in late}
+    wanted = {(node.name, bucket) for node in cluster.nodes for bucket in followed}
+    check(wanted <= served,
+          f"with {name}'s disk frozen, puts to the {len(followed)} buckets that {name} follows are acknowledged through"
+          f" every node: {len([ack for ack in acks if ack.bucket in followed])} in {FROZEN_S - SETTLED_S} s")
+    for node, bucket in sorted(wanted - served):
+        note(f"none through {node} to {bucket}, which {leaders[bucket]} leads")
+    note(f"to the {len(led)} that {name} leads: {len([ack for ack in acks if ack.bucket in led])};"
+         " handing leadership over when the leader's disk hangs is not asked for here")
+    served_again(writers, thawed_at, f"with {name}'s disk thawed")
+    cluster.must_run()
+
+
+def freeze_two(cluster, disks, writers):
+    """No quorum has a disk, so nothing is acknowledged, whoever leads."""
+    for disk in disks.values():
+        disk.freeze()
+    frozen_at, tried = time.monotonic(), writers.tried()
+    time.sleep(FROZEN_S)
+    tried, acks = writers.tried() - tried, writers.acks(begun_after=frozen_at)
+    cluster.must_run()
+    for disk in disks.values():
+        disk.thaw()
+    thawed_at = time.monotonic()
+    check(tried > 0 and not acks,
+          f"with both disks frozen for {FROZEN_S} s, {len(acks)} of {tried} puts are acknowledged")
+    served_again(writers, thawed_at, "with both disks thawed")
+    cluster.must_run()
+
+
+def served_again(writers, moment, when):
+    """Waits for acknowledgements through every node and in every bucket."""
+    seconds = writers.wait_until_served(moment, SERVED_WITHIN_S)
+    acks = writers.acks(begun_after=moment)
+    first = f"the first after {acks[0].ended - moment:.2f} s" if acks else "none"
+    check(seconds is not None, f"{when}, puts are acknowledged through every node and in every bucket:"
+                               f" {first}, all after {seconds or SERVED_WITHIN_S:.2f} s")
+
+
+if __name__ == "__main__":
+    play(script, seconds_max=110)
