@@ -6,8 +6,8 @@
 //!
 //! # What the caller owes
 //!
-//! - **Start.** Open the store; scan the log's segments in order with [`log::LogScan`]; write and sync the seals that it
-//!   asks for; then [`start_shard`] for each shard, with a seed that is drawn anew at each start.
+//! - **Start.** Open the store; scan the log's segments in order with [`log::LogScan`]; sync each file that gets a seal, write
+//!   the seal, and sync it again; then [`start_shard`] for each shard, with a seed that is drawn anew at each start.
 //! - **Order.** Inputs are handed over in the order in which things happened; outputs are performed in the order given.
 //!   Frames between two shards arrive in order or not at all ([`wire::frame::FrameReader`] sees to it).
 //! - **Completions.** Every `WriteLog`, `PrepareSegment` and `Storage` is completed by exactly one input. A log write is

@@ -6,7 +6,7 @@ use crate::output::{Event, Output};
 use crate::raft::Message;
 use crate::replica::{Replica, Turn};
 use crate::snapshots::ChunkVerdict;
-use crate::storage::{SnapshotMeta, StorageJob};
+use crate::storage::{SnapshotMeta, StorageJob, is_chunk_of};
 use crate::types::{NodeId, Ticket};
 use crate::wire::Body;
 
@@ -113,8 +113,12 @@ impl Replica {
         data: Bytes,
         turn: &mut Turn,
     ) {
-        if self.install.is_some() || self.raft.is_leader() {
+        // While one is installed, nothing may replace what is staged.
+        if self.is_installing() || self.raft.is_leader() {
             return;
+        }
+        if !is_chunk_of(data.clone(), self.group, meta, chunk, last) {
+            return self.post(from, Body::SnapshotAck { transfer, chunk, accepted: false }, turn);
         }
         match self.receiving.chunk(from, transfer, meta, chunk, last) {
             ChunkVerdict::Ignore => {}

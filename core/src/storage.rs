@@ -13,6 +13,7 @@ mod worker;
 
 use bytes::Bytes;
 
+pub(crate) use chunk::is_chunk_of;
 pub use worker::StorageWorker;
 
 use crate::error::Error;

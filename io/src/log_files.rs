@@ -94,10 +94,14 @@ impl LogDirectory {
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
             sync_directory(parent)?;
         }
+        let found = entries(path)?;
+        // A log without segments begins again with the first epoch: what is left of one could pass for its own.
+        let spares_max_now = if found.iter().any(|(name, _)| name.ends_with(SEGMENT_SUFFIX)) { spares_max } else { 0 };
         let mut spares = Vec::new();
-        for (name, entry) in entries(path)? {
+        for (name, entry) in found {
             let spare = name.ends_with(SPARE_SUFFIX);
-            if spare && spares.len() < spares_max && entry.metadata().is_ok_and(|data| data.len() == segment_bytes) {
+            if spare && spares.len() < spares_max_now && entry.metadata().is_ok_and(|data| data.len() == segment_bytes)
+            {
                 spares.push(entry.path());
             } else if spare || name.ends_with(UNFINISHED_SUFFIX) {
                 fs::remove_file(entry.path()).map_err(failed("delete", &entry.path()))?;

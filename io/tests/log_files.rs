@@ -130,6 +130,10 @@ fn a_restart_keeps_segments_and_spares_and_removes_what_is_unfinished() {
     assert_eq!(files(&path), ["1.log", "2.log", "3.log.spare", "4.log.spare"]);
     let fewer = LogDirectory::open(&path, SEGMENT, 1).unwrap();
     assert_eq!((fewer.spares(), files(&path).len()), (1, 3));
+    fs::remove_file(path.join("1.log")).unwrap();
+    fs::remove_file(path.join("2.log")).unwrap();
+    LogDirectory::open(&path, SEGMENT, 3).unwrap();
+    assert!(files(&path).is_empty(), "a log that begins again does not meet its former self");
 }
 
 #[test]

@@ -114,6 +114,7 @@ fn start_nodes(directory: &Path) -> io::Result<Vec<DemoNode>> {
         let log = directory.join(format!("{name}.log"));
         let process = Command::new(&program)
             .args(["start", "--name", &name, "--listen", &address, "--initial-members", &list.join(",")])
+            .args(["--parent", &std::process::id().to_string()])
             .arg("--data-dir")
             .arg(directory.join(&name))
             .stdin(Stdio::null())

@@ -16,6 +16,11 @@ use crate::grpc;
 /// Runs a node; returns when it has stopped.
 pub fn run(args: &StartArgs) -> Exit {
     start_logging();
+    if let Some(parent) = args.parent
+        && let Err(why) = stop_with(parent)
+    {
+        return refuse(&why, Exit::Refused);
+    }
     let config = match config(args) {
         Ok(config) => config,
         Err(why) => return refuse(&why, Exit::Usage),
@@ -112,6 +117,17 @@ fn stop_on_signals(node: &Node) -> std::io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Has the system stop this process when its parent ends, however that ends.
+fn stop_with(parent: u32) -> Result<(), String> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+        .map_err(|error| format!("--parent {parent}: {error}"))?;
+    // It may have ended before it could be watched.
+    match rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get() as u32) {
+        Some(present) if present == parent => Ok(()),
+        _ => Err(format!("process {parent}, which started this node, is gone")),
+    }
 }
 
 /// Logs go to stderr; `RUST_LOG` says which.

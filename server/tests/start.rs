@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A process of `drey` that is at work. However a test ends, the process ends with it.
 struct Running {
@@ -170,33 +170,56 @@ fn what_a_node_cannot_take_gets_its_error_and_the_node_goes_on() {
     assert_eq!(node.running.stop(), Some(0));
 }
 
-#[test]
-fn the_demonstration_shows_three_nodes_that_take_calls_and_takes_them_with_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut demo = Running::spawn(&format!("demo --dir {}", directory.path().display()));
-    let (mut pids, mut server) = (Vec::new(), String::new());
-    while server.is_empty() {
+/// A demonstration whose nodes are ready, their processes, and what `--server` reaches them.
+fn demo(directory: &Path) -> (Running, Vec<Pid>, String) {
+    let mut demo = Running::spawn(&format!("demo --dir {}", directory.display()));
+    let mut pids = Vec::new();
+    loop {
         let line = demo.line();
         assert!(!line.is_empty(), "it says which server to use");
         if let Some((_, pid)) = line.split_once("  process ") {
             pids.push(Pid::from_raw(pid.trim().parse().expect("a number")).expect("a process"));
         }
-        if let Some((_, servers)) = line.split_once("export DREY_SERVER=") {
-            server = servers.trim().to_owned();
+        if let Some((_, server)) = line.split_once("export DREY_SERVER=") {
+            assert_eq!(pids.len(), 3);
+            return (demo, pids, server.trim().to_owned());
         }
     }
-    assert_eq!(pids.len(), 3);
+}
+
+fn wait_until_gone(pids: Vec<Pid>) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    for pid in pids {
+        // A zombie waits for its parent only.
+        let runs = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+            stat.is_ok_and(|stat| !stat.contains(") Z "))
+        };
+        while runs() {
+            assert!(Instant::now() < deadline, "process {pid:?} is still there");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn the_demonstration_shows_three_nodes_that_take_calls_and_takes_them_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (demo, pids, server) = demo(directory.path());
     done(&drey(&server, "set greeting hello"));
     kill_process(pids[0], Signal::KILL).unwrap();
     // Its groups need new leaders; the others answer once they have them.
     done(&drey(&server, "set greeting again --timeout 30s"));
     assert_eq!(done(&drey(&server, "get greeting --timeout 30s")), "again");
     assert_eq!(demo.stop(), Some(0));
-    let deadline = Instant::now() + Duration::from_secs(10);
-    for pid in pids {
-        while test_kill_process(pid).is_ok() {
-            assert!(Instant::now() < deadline, "process {pid:?} is still there");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
+    wait_until_gone(pids);
+}
+
+#[test]
+fn a_demonstration_that_is_killed_takes_its_nodes_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (demo, pids, _) = demo(directory.path());
+    // With SIGKILL.
+    drop(demo);
+    wait_until_gone(pids);
 }

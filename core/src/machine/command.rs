@@ -166,6 +166,9 @@ impl Command {
             return Err(Error::invalid("sessions are not supported yet"));
         }
         match &self.write {
+            Write::CreateBucket { max_bytes: Some(_), .. } => {
+                Err(Error::invalid("bounds on a bucket's size (max_bytes) are not supported yet"))
+            }
             Write::CreateBucket { default_ttl_ms, .. } => no_ttl(*default_ttl_ms),
             Write::DropBucket { .. } => Ok(()),
             Write::Put { value, ttl_ms, condition, .. } => {

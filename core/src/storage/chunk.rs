@@ -14,6 +14,7 @@ use bytes::{BufMut, Bytes};
 use crate::limits::VALUE_BYTES_MAX;
 use crate::machine::keys::SUFFIX_BYTES_MAX;
 use crate::machine::{Cursor, DecodeError, Meta};
+use crate::storage::SnapshotMeta;
 use crate::types::{GroupId, LogIndex, Term, Version};
 
 const MAGIC: &[u8; 4] = b"DSNP";
@@ -67,13 +68,44 @@ impl ChunkBuilder {
     }
 }
 
-/// A chunk as it is read: its head, and an iterator over its records.
-pub(super) struct Chunk {
+/// What a chunk says of itself first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
     pub(super) group: GroupId,
     pub(super) applied: LogIndex,
     pub(super) term: Term,
     pub(super) number: u64,
     pub(super) last: bool,
+}
+
+impl Head {
+    fn read(input: &mut Cursor) -> Result<Head, DecodeError> {
+        if input.take(MAGIC.len())? != MAGIC.as_slice() {
+            return Err(DecodeError("this is no chunk of a snapshot"));
+        }
+        if input.u8()? != FORMAT {
+            return Err(DecodeError("unknown format of a chunk"));
+        }
+        let last = match input.u8()? {
+            0 => false,
+            LAST => true,
+            _ => return Err(DecodeError("unknown flags")),
+        };
+        let group = GroupId(input.u32()?);
+        let (applied, term) = (LogIndex(input.u64()?), Term(input.u64()?));
+        Ok(Head { group, applied, term, number: input.u64()?, last })
+    }
+}
+
+/// Whether a chunk says of itself what was said of it. Its checksum is checked when it is staged.
+pub(crate) fn is_chunk_of(data: Bytes, group: GroupId, meta: &SnapshotMeta, number: u64, last: bool) -> bool {
+    Head::read(&mut Cursor::new(data))
+        .is_ok_and(|head| head == Head { group, applied: meta.index, term: meta.term, number, last })
+}
+
+/// A chunk as it is read: its head, and an iterator over its records.
+pub(super) struct Chunk {
+    pub(super) head: Head,
     /// In chunk 0: where the group stands. The generation is left 0.
     pub(super) meta: Option<Meta>,
     records: Cursor,
@@ -89,28 +121,16 @@ impl Chunk {
             return Err(DecodeError("the chunk's checksum is wrong"));
         }
         let mut input = Cursor::new(body);
-        if input.take(MAGIC.len())? != MAGIC.as_slice() {
-            return Err(DecodeError("this is no chunk of a snapshot"));
-        }
-        if input.u8()? != FORMAT {
-            return Err(DecodeError("unknown format of a chunk"));
-        }
-        let last = match input.u8()? {
-            0 => false,
-            LAST => true,
-            _ => return Err(DecodeError("unknown flags")),
-        };
-        let group = GroupId(input.u32()?);
-        let (applied, term) = (LogIndex(input.u64()?), Term(input.u64()?));
-        let number = input.u64()?;
+        let head = Head::read(&mut input)?;
         let mut meta = None;
-        if number == 0 {
+        if head.number == 0 {
             let (version, clock_ms, epoch) = (Version(input.u64()?), input.u64()?, input.u64()?);
             let configuration_len = input.u32()? as usize;
             let configuration = Bytes::copy_from_slice(&input.take(configuration_len)?);
+            let Head { applied, term, .. } = head;
             meta = Some(Meta { applied, term, version, clock_ms, epoch, generation: 0, configuration });
         }
-        Ok(Chunk { group, applied, term, number, last, meta, records: input })
+        Ok(Chunk { head, meta, records: input })
     }
 
     /// The next record: its key without the generation, and its value.

@@ -39,7 +39,7 @@ impl Staging {
     ) -> Result<(Staging, WriteSet), Refused> {
         let chunk = Chunk::decode(data.clone()).map_err(|error| error.to_string())?;
         let Some(meta) = chunk.meta else {
-            return Err(format!("chunk {} came first", chunk.number));
+            return Err(format!("chunk {} came first", chunk.head.number));
         };
         let mut staging = Staging {
             generation,
@@ -67,15 +67,15 @@ impl Staging {
         if self.complete {
             return Err("the snapshot is complete already".to_owned());
         }
-        if number != self.next_chunk || chunk.number != number {
-            return Err(format!("chunk {} came as {number} instead of {}", chunk.number, self.next_chunk));
+        if number != self.next_chunk || chunk.head.number != number {
+            return Err(format!("chunk {} came as {number} instead of {}", chunk.head.number, self.next_chunk));
         }
-        if (chunk.group, chunk.applied, chunk.term) != (group, self.meta.applied, self.meta.term) {
+        if (chunk.head.group, chunk.head.applied, chunk.head.term) != (group, self.meta.applied, self.meta.term) {
             return Err("the chunk is of another snapshot".to_owned());
         }
         let records = self.records(group, &mut chunk).map_err(|error| error.to_string())?;
         self.next_chunk += 1;
-        self.complete = chunk.last;
+        self.complete = chunk.head.last;
         for (name, bucket) in records.buckets {
             self.created.insert(bucket.created_version);
             self.buckets.insert(name, bucket);

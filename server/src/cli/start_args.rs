@@ -41,6 +41,9 @@ pub struct StartArgs {
     /// How many Raft groups a new cluster has, for ever: 16 if not given
     #[arg(long, env = "DREY_GROUPS", value_name = "N", hide_env_values = true)]
     pub groups: Option<NonZeroU32>,
+    /// Stop when this process, which started the node, is gone
+    #[arg(long, value_name = "PID", hide = true)]
+    pub parent: Option<u32>,
 }
 
 /// What keeps a node's data.

@@ -1,4 +1,5 @@
 //! Real nodes: processes of the `drey` binary on loopback, killed and started again by their ids.
+#![allow(dead_code, reason = "each test uses a part")]
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -60,10 +61,14 @@ impl Cluster {
         self.directory.path().join(format!("{}.log", self.members[node].0))
     }
 
-    /// What the nodes said, for a failure's report.
+    /// What a node said.
+    pub fn log(&self, node: usize) -> String {
+        std::fs::read_to_string(self.log_path(node)).unwrap_or_default()
+    }
+
+    /// What all said, for a failure's report.
     pub fn logs(&self) -> String {
-        let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
-        (0..3).map(|node| format!("--- n{}\n{}", node + 1, read(self.log_path(node)))).collect()
+        (0..3).map(|node| format!("--- n{}\n{}", node + 1, self.log(node))).collect()
     }
 
     /// The node that leads a group, as any node says that answers.

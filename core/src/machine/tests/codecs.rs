@@ -218,10 +218,15 @@ fn what_is_too_large_or_not_supported_is_refused() {
     let half = BatchOp::Put { key: key(), value: large.slice(1..), ttl_ms: None };
     assert!(refused(Write::Batch { ops: vec![half.clone(), half] }), "two keys over the limit");
     assert!(refused(Write::Batch { ops: vec![BatchOp::Put { key: key(), value: Bytes::new(), ttl_ms: Some(1) }] }));
-    let create =
-        |default_ttl_ms| Write::CreateBucket { default_ttl_ms, max_bytes: None, if_not_exists: false, created_ms: 0 };
-    assert!(refused(create(Some(1))));
-    assert!(!refused(create(None)));
+    let create = |default_ttl_ms, max_bytes| Write::CreateBucket {
+        default_ttl_ms,
+        max_bytes,
+        if_not_exists: false,
+        created_ms: 0,
+    };
+    assert!(refused(create(Some(1), None)));
+    assert!(refused(create(None, Some(1))));
+    assert!(!refused(create(None, None)));
 }
 
 #[test]

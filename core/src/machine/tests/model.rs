@@ -23,18 +23,18 @@ pub(super) struct Model {
 impl Model {
     pub(super) fn new() -> Model {
         let mut model = Model { version: 0, buckets: BTreeMap::new() };
-        model.insert(&BucketName::DEFAULT, 0, None);
+        model.insert(&BucketName::DEFAULT, 0);
         model
     }
 
-    fn insert(&mut self, name: &BucketName, created_ms: u64, max_bytes: Option<u64>) -> BucketInfo {
+    fn insert(&mut self, name: &BucketName, created_ms: u64) -> BucketInfo {
         let info = BucketInfo {
             name: name.clone(),
             group: GROUP,
             keys_estimate: 0,
             bytes_estimate: 0,
             default_ttl_ms: None,
-            max_bytes,
+            max_bytes: None,
             created_ms,
             created_version: Version(self.version),
         };
@@ -45,12 +45,12 @@ impl Model {
     pub(super) fn apply(&mut self, command: &Command) -> Result<Reply, Error> {
         let name = &command.bucket;
         match &command.write {
-            Write::CreateBucket { max_bytes, if_not_exists, created_ms, .. } => match self.buckets.get(name) {
+            Write::CreateBucket { if_not_exists, created_ms, .. } => match self.buckets.get(name) {
                 Some(bucket) if *if_not_exists => Ok(Reply::Created { bucket: bucket.info.clone(), created: false }),
                 Some(_) => Err(Error::BucketExists(name.to_string())),
                 None => {
                     self.version += 1;
-                    Ok(Reply::Created { bucket: self.insert(name, *created_ms, *max_bytes), created: true })
+                    Ok(Reply::Created { bucket: self.insert(name, *created_ms), created: true })
                 }
             },
             Write::DropBucket { .. } if *name == BucketName::DEFAULT => {

@@ -167,8 +167,8 @@ pub(super) fn meeting_command() -> impl Strategy<Value = Command> {
         few_keys().prop_map(|key| BatchOp::Get { key }),
     ];
     let write = prop_oneof![
-        2 => any::<(bool, Option<u64>)>().prop_map(|(if_not_exists, max_bytes)| {
-            Write::CreateBucket { default_ttl_ms: None, max_bytes, if_not_exists, created_ms: 7 }
+        2 => any::<bool>().prop_map(|if_not_exists| {
+            Write::CreateBucket { default_ttl_ms: None, max_bytes: None, if_not_exists, created_ms: 7 }
         }),
         2 => option::of(0u64..12).prop_map(|version| Write::DropBucket { created_version: version.map(Version) }),
         6 => (few_keys(), few_values(), option::of(few_conditions()), any::<bool>()).prop_map(

@@ -32,7 +32,7 @@ fn key(key: &str) -> Key {
 }
 
 fn create(bucket: &str) -> Command {
-    let write = Write::CreateBucket { default_ttl_ms: None, max_bytes: Some(9), if_not_exists: false, created_ms: 5 };
+    let write = Write::CreateBucket { default_ttl_ms: None, max_bytes: None, if_not_exists: false, created_ms: 5 };
     Command { bucket: name(bucket), id: None, write }
 }
 
