@@ -6,8 +6,8 @@ mod processes;
 
 use std::time::{Duration, Instant};
 
-use drey_client::{Bucket, Client};
 use drey_client::proto::ReadMode;
+use drey_client::{Bucket, Client};
 use drey_core::name::BucketName;
 use drey_core::placement::group_of;
 use processes::Cluster;
