@@ -36,6 +36,12 @@ pub const VIEWS_MAX: usize = 64;
 pub const VIEW_IDLE_MS_MAX: u64 = 30_000;
 /// The most unanswered requests of one shard.
 pub const REQUESTS_PENDING_MAX: usize = 16_384;
+/// The most sessions of a group: beyond, those that were used longest ago expire.
+pub const SESSIONS_PER_GROUP_MAX: usize = 4096;
+/// The most writes of a session whose answers its client has not acknowledged.
+pub const SESSION_ANSWERS_MAX: u64 = 1024;
+/// The most bytes of answers that a group keeps for its sessions: beyond, those that were used longest ago expire.
+pub const ANSWERS_BYTES_PER_GROUP_MAX: usize = 32 << 20;
 /// The most bytes of commands in one Raft entry: a turn with more makes several.
 pub const ENTRY_BYTES_MAX: usize = BATCH_BYTES_MAX + (64 << 10);
 /// Committed but unapplied bytes of a group beyond which its leader refuses proposals.

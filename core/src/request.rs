@@ -40,13 +40,13 @@ pub enum ReadMode {
 pub struct Command {
     /// The bucket that it is about.
     pub bucket: BucketName,
-    /// With an id the write may be retried: the same (session, sequence) is applied once. Reserved until sessions exist.
+    /// With an id the write may be retried: the same (session, sequence) is applied once, and answered alike.
     pub id: Option<WriteId>,
     /// What to do.
     pub write: Write,
 }
 
-/// A write's name within a client's session.
+/// A write's name within a client's session, which [`Write::OpenSession`] opened in the bucket's group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteId {
     /// The version that opened the session.
@@ -98,6 +98,8 @@ pub enum Write {
         /// Answer with the entry as it was before.
         return_previous: bool,
     },
+    /// Opens a session in the bucket's group, whether the bucket exists or not. Answers [`Reply::SessionOpened`].
+    OpenSession,
     /// Operations in order, all or nothing, under one version. Answers [`Reply::Batch`].
     Batch {
         /// At most [`crate::limits::BATCH_OPS_MAX`].
@@ -233,6 +235,11 @@ pub enum Reply {
     Dropped {
         /// Whether there was such a bucket.
         existed: bool,
+    },
+    /// To [`Write::OpenSession`].
+    SessionOpened {
+        /// Its id: the version that opened it.
+        session: u64,
     },
     /// To [`ReadOp::Get`].
     Entry(Option<Entry>),

@@ -12,7 +12,7 @@ use std::future::Future;
 
 use drey_client::proto::{
     BatchRequest, BatchResponse, DeleteRequest, DeleteResponse, GetManyRequest, GetManyResponse, GetRequest,
-    GetResponse, PutRequest, PutResponse, ScanChunk, ScanRequest,
+    GetResponse, OpenSessionRequest, OpenSessionResponse, PutRequest, PutResponse, ScanChunk, ScanRequest,
 };
 use drey_core::limits::{BATCH_OPS_MAX, GET_MANY_KEYS_MAX};
 use drey_core::name::{BucketName, Key};
@@ -141,6 +141,21 @@ pub async fn batch<B: Backend>(backend: &B, request: BatchRequest, deadline_ms: 
         Reply::Batch { version, results } => {
             Ok(BatchResponse { version: version.0, results: results.into_iter().map(reply::op_result).collect() })
         }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// `Kv.OpenSession`: in the bucket's group, whether the bucket exists or not.
+pub async fn open_session<B: Backend>(
+    backend: &B,
+    request: OpenSessionRequest,
+    deadline_ms: u64,
+) -> Result<OpenSessionResponse, Error> {
+    let bucket = BucketName::new(request.bucket)?;
+    let group = group_of(&bucket, backend.groups());
+    let command = Command { bucket, id: None, write: Write::OpenSession };
+    match backend.call(Operation::Write(command), deadline_ms).await? {
+        Reply::SessionOpened { session } => Ok(OpenSessionResponse { session, group: group.0 }),
         other => Err(unexpected(&other)),
     }
 }

@@ -136,6 +136,7 @@ async fn dispatch(common: &CommonArgs, command: ClientCommand) -> Result<(), Fai
         .timeout(common.timeout)
         .policy(Policy { unreachable_rounds_max: Some(UNREACHABLE_ROUNDS_MAX), ..Policy::default() })
         .discover(false)
+        .sessions(false)
         .connect()
         .map_err(|error| Failure::usage("--server cannot be used", &error.message, "drey node --server HOST:PORT"))?;
     let mut context =

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A client that stays with the endpoints it is given.
+/// A client that stays with the endpoints it is given, and whose writes have no ids.
 fn client<A: Into<String>>(addresses: impl IntoIterator<Item = A>) -> Client {
-    Client::builder(addresses).discover(false).connect().expect("the addresses are good")
+    Client::builder(addresses).discover(false).sessions(false).connect().expect("the addresses are good")
 }
 
 /// An address that refuses connections.
@@ -154,7 +154,7 @@ async fn the_client_and_core_agree_where_a_bucket_lives() {
 #[tokio::test]
 async fn calls_follow_the_leader() {
     let cluster = Cluster::of(3);
-    let client = Client::connect([&cluster.nodes[0].address]).expect("a good address");
+    let client = Client::builder([&cluster.nodes[0].address]).sessions(false).connect().expect("a good address");
     let bucket = client.bucket("");
     for leader in [3_u64, 2, 1] {
         cluster.world(|world| {
@@ -221,14 +221,20 @@ async fn a_read_goes_again_elsewhere() {
     ] {
         let cluster = Cluster::of(2);
         let policy = Policy { attempt_timeout_ms: 500, ..Policy::default() };
-        let client = Client::builder(cluster.nodes.iter().map(|node| &node.address)).policy(policy).discover(false);
+        let client = Client::builder(cluster.nodes.iter().map(|node| &node.address))
+            .policy(policy)
+            .discover(false)
+            .sessions(false);
         let bucket = client.connect().expect("good addresses").bucket("");
         cluster.nodes[0].fail_next(fault.clone());
         assert_eq!(bucket.get("k").await, Ok(None), "{fault:?}");
         assert_eq!((cluster.nodes[0].count("Get"), cluster.nodes[1].count("Get")), (1, 1), "{fault:?}");
 
         let cluster = Cluster::of(2);
-        let client = Client::builder(cluster.nodes.iter().map(|node| &node.address)).policy(policy).discover(false);
+        let client = Client::builder(cluster.nodes.iter().map(|node| &node.address))
+            .policy(policy)
+            .discover(false)
+            .sessions(false);
         let bucket = client.connect().expect("good addresses").bucket("");
         cluster.nodes[0].fail_next(fault.clone());
         let entries = bucket.scan(Scan::all()).await.expect("begun").collect().await;

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use drey_core::name::BucketName;
+use drey_core::placement::group_of;
 use drey_core::request::{Command, Operation, Reply, Write};
 use drey_core::{Error, RequestId};
 
@@ -13,6 +14,7 @@ use crate::history::{Call, History, ObjectId, Operation as Recorded, Outcome};
 use crate::network::CLIENTS;
 use crate::plan::Plan;
 use crate::rng::Rng;
+use crate::sessions::{Repeatable, Sessions, Settled};
 use crate::shared::Shared;
 use crate::workload::Workload;
 
@@ -50,6 +52,8 @@ pub enum Task {
     Put(ObjectId, usize),
     /// A read of all keys through this node, or through any.
     Read(ObjectId, Option<usize>),
+    /// A session for a client. Not tried again: the client will want one again.
+    OpenSession(usize, BucketName),
 }
 
 /// What a client does.
@@ -57,7 +61,15 @@ enum State {
     /// Thinks until then.
     Idle(u64),
     /// Waits for an answer until then.
-    Waiting { id: RequestId, give_up_ms: u64, recorded: Option<usize>, task: Option<Task> },
+    Waiting {
+        id: RequestId,
+        give_up_ms: u64,
+        recorded: Option<usize>,
+        task: Option<Task>,
+        repeatable: Option<Repeatable>,
+    },
+    /// Makes a write again at that time.
+    Repeating { at_ms: u64, recorded: Option<usize>, task: Option<Task>, repeatable: Repeatable },
 }
 
 /// All clients.
@@ -69,6 +81,7 @@ pub struct Clients {
     /// What they saw.
     pub history: History,
     states: Vec<State>,
+    sessions: Vec<Sessions>,
     /// Whether they draw calls of their own.
     pub working: bool,
     /// What else they have to do.
@@ -90,6 +103,7 @@ impl Clients {
             workload,
             history: History::default(),
             states: (0..plan.clients.clients).map(|_| State::Idle(0)).collect(),
+            sessions: (0..plan.clients.clients).map(|_| Sessions::default()).collect(),
             working: true,
             requests: 0,
             events: 0,
@@ -112,6 +126,7 @@ impl Clients {
     pub fn describe(&self) -> String {
         let waiting = self.states.iter().filter_map(|state| match state {
             State::Waiting { id, task, .. } => Some(format!("{id} {task:?}")),
+            State::Repeating { repeatable, .. } => Some(format!("again {repeatable:?}")),
             State::Idle(_) => None,
         });
         format!("under way {:?}, to do {:?}", waiting.collect::<Vec<_>>(), self.tasks)
@@ -148,6 +163,11 @@ impl Clients {
                         datagrams.entry(node).or_default().extend_from_slice(&id.0.to_le_bytes());
                     }
                 }
+                State::Repeating { at_ms, .. } if now_ms >= at_ms => {
+                    if let Some((node, id)) = self.repeat(client, shared) {
+                        datagrams.entry(node).or_default().extend_from_slice(&id.0.to_le_bytes());
+                    }
+                }
                 _ => {}
             }
         }
@@ -167,6 +187,10 @@ impl Clients {
         }
         let (object, call) = self.workload.draw(now_ms, &mut self.rng);
         let node = self.any_node();
+        if self.needs_session(client, object, &call) {
+            let bucket = self.workload.objects[object.0].bucket.clone();
+            return Some(self.ask_task(client, Task::OpenSession(client, bucket), shared));
+        }
         let (shortest, longest) = self.plan.clients.deadline_ms;
         let deadline_in_ms = self.rng.between(shortest, longest);
         Some(self.call(client, node, object, call, deadline_in_ms, None, shared))
@@ -184,6 +208,11 @@ impl Clients {
                 let operation = Operation::Write(Command { bucket: bucket.clone(), id: None, write });
                 let node = self.any_node();
                 (node, self.send_off(client, operation, TASK_DEADLINE_MS, None, Some(task), shared))
+            }
+            Task::OpenSession(_, bucket) => {
+                let command = Command { bucket: bucket.clone(), id: None, write: Write::OpenSession };
+                let node = self.any_node();
+                (node, self.send_off(client, Operation::Write(command), TASK_DEADLINE_MS, None, Some(task), shared))
             }
             Task::Put(object, node) => {
                 let call = Call::Put { slot: 0, value: self.workload.new_value(), guard: None };
@@ -208,7 +237,9 @@ impl Clients {
         task: Option<Task>,
         shared: &mut Shared,
     ) -> (usize, RequestId) {
-        let operation = self.workload.operation(object, &call);
+        let mut operation = self.workload.operation(object, &call);
+        let group = self.workload.group(object);
+        let repeatable = self.sessions[client].identify(group, &mut operation, deadline_in_ms);
         let called = self.next_event();
         self.history.operations.push(Recorded {
             object,
@@ -222,7 +253,30 @@ impl Clients {
             returned_ms: u64::MAX,
         });
         let recorded = Some(self.history.operations.len() - 1);
-        (node, self.send_off(client, operation, deadline_in_ms, recorded, task, shared))
+        let id = self.send_off(client, operation, deadline_in_ms, recorded, task, shared);
+        if let State::Waiting { repeatable: waiting, .. } = &mut self.states[client] {
+            *waiting = repeatable;
+        }
+        (node, id)
+    }
+
+    /// Every other client gives its writes ids.
+    fn needs_session(&self, client: usize, object: ObjectId, call: &Call) -> bool {
+        let reads = matches!(call, Call::Read(_) | Call::Scan);
+        client.is_multiple_of(2) && !reads && self.sessions[client].are_missing(self.workload.group(object))
+    }
+
+    /// Makes a write again, through any node.
+    fn repeat(&mut self, client: usize, shared: &mut Shared) -> Option<(usize, RequestId)> {
+        let node = self.any_node();
+        let state = std::mem::replace(&mut self.states[client], State::Idle(0));
+        let State::Repeating { recorded, task, repeatable, .. } = state else { return None };
+        let (operation, deadline_in_ms) = (repeatable.operation.clone(), repeatable.deadline_in_ms);
+        let id = self.send_off(client, operation, deadline_in_ms, recorded, task, shared);
+        if let State::Waiting { repeatable: waiting, .. } = &mut self.states[client] {
+            *waiting = Some(repeatable);
+        }
+        Some((node, id))
     }
 
     fn send_off(
@@ -238,7 +292,7 @@ impl Clients {
         let id = RequestId(self.requests);
         let give_up_ms = shared.now_ms + deadline_in_ms + LOST_AFTER_MS;
         shared.exchange.asked.insert(id, Asked { operation, deadline_in_ms });
-        self.states[client] = State::Waiting { id, give_up_ms, recorded, task };
+        self.states[client] = State::Waiting { id, give_up_ms, recorded, task, repeatable: None };
         id
     }
 
@@ -252,14 +306,24 @@ impl Clients {
         // Otherwise the client has given up: too late to tell.
         let Some(client) = self.states.iter().position(waits) else { return };
         let idle = State::Idle(shared.now_ms + self.rng.between(0, self.plan.clients.think_ms_max));
-        let State::Waiting { recorded, task, .. } = std::mem::replace(&mut self.states[client], idle) else { return };
-        shared.exchange.asked.remove(&id);
-        let Some(recorded) = recorded else {
-            if !matches!(answer, Ok(Reply::Created { .. })) {
-                self.again(task, shared.now_ms);
-            }
+        let State::Waiting { recorded, task, repeatable, .. } = std::mem::replace(&mut self.states[client], idle)
+        else {
             return;
         };
+        shared.exchange.asked.remove(&id);
+        let Some(recorded) = recorded else { return self.answered_unrecorded(task, &answer, shared.now_ms) };
+        let session_expired = answer == Err(Error::SessionExpired);
+        if session_expired {
+            let object = self.history.operations[recorded].object;
+            self.sessions[client].forget(self.workload.group(object));
+        }
+        if let Some(mut repeatable) = repeatable {
+            match repeatable.settle(Some(&answer)) {
+                Settled::Known => {}
+                Settled::Again => return self.make_again(client, recorded, task, repeatable, shared.now_ms),
+                Settled::Unknown => return self.record(recorded, Outcome::Unknown, task, shared.now_ms),
+            }
+        }
         let (object, call) = {
             let operation = &self.history.operations[recorded];
             (operation.object, operation.call.clone())
@@ -272,14 +336,37 @@ impl Clients {
 
     fn give_up(&mut self, client: usize, shared: &mut Shared) {
         let idle = State::Idle(shared.now_ms);
-        let State::Waiting { id, recorded, task, .. } = std::mem::replace(&mut self.states[client], idle) else {
+        let State::Waiting { id, recorded, task, repeatable, .. } = std::mem::replace(&mut self.states[client], idle)
+        else {
             return;
         };
         shared.exchange.asked.remove(&id);
         shared.exchange.answers.remove(&id);
+        if let (Some(recorded), Some(mut repeatable)) = (recorded, repeatable)
+            && repeatable.settle(None) == Settled::Again
+        {
+            return self.make_again(client, recorded, task, repeatable, shared.now_ms);
+        }
         match recorded {
             Some(recorded) => self.record(recorded, Outcome::Unknown, task, shared.now_ms),
             None => self.again(task, shared.now_ms),
+        }
+    }
+
+    fn make_again(&mut self, client: usize, recorded: usize, task: Option<Task>, repeatable: Repeatable, now_ms: u64) {
+        let at_ms = now_ms + self.rng.between(0, TASK_RETRY_MS);
+        self.states[client] = State::Repeating { at_ms, recorded: Some(recorded), task, repeatable };
+    }
+
+    /// What the checkers do not look at.
+    fn answered_unrecorded(&mut self, task: Option<Task>, answer: &Result<Reply, Error>, now_ms: u64) {
+        match (task, answer) {
+            (Some(Task::OpenSession(client, bucket)), Ok(Reply::SessionOpened { session })) => {
+                let group = group_of(&bucket, self.plan.groups);
+                self.sessions[client].opened(group, *session);
+            }
+            (_, Ok(Reply::Created { .. })) => {}
+            (task, _) => self.again(task, now_ms),
         }
     }
 
@@ -295,6 +382,7 @@ impl Clients {
     }
 
     fn again(&mut self, task: Option<Task>, now_ms: u64) {
+        let task = task.filter(|task| !matches!(task, Task::OpenSession(..)));
         self.tasks.extend(task.map(|task| (now_ms + TASK_RETRY_MS, task)));
     }
 }

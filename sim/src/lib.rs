@@ -35,6 +35,7 @@ pub mod process;
 pub mod report;
 pub mod rng;
 pub mod run;
+pub mod sessions;
 pub mod shared;
 pub mod store;
 pub mod trace;

@@ -285,7 +285,11 @@ fn era_of(object: usize) -> usize {
 /// What an error says about the operation: that it never happens, or that nobody knows.
 fn refusal(call: &Call, error: &Error) -> Result<Outcome, String> {
     match error {
-        Error::NoLeader | Error::NotReady(_) | Error::Overloaded(_) | Error::BucketNotFound(_) => Ok(Outcome::Refused),
+        Error::NoLeader
+        | Error::SessionExpired
+        | Error::NotReady(_)
+        | Error::Overloaded(_)
+        | Error::BucketNotFound(_) => Ok(Outcome::Refused),
         Error::OutcomeUnknown | Error::DeadlineExceeded => Ok(Outcome::Unknown),
         other => Err(format!("{call:?} was answered with {other:?}")),
     }

@@ -11,9 +11,10 @@ use crate::limits::{BUCKETS_PER_GROUP_MAX, REPLY_BYTES_MAX};
 use crate::machine::entry::EntryCommands;
 use crate::machine::keys::DataPrefix;
 use crate::machine::record::damaged;
-use crate::machine::{Bucket, DecodeError, Machine, ValueRecord};
+use crate::machine::sessions::Meaning;
+use crate::machine::{Bucket, DecodeError, Machine, ValueRecord, reply};
 use crate::name::{BucketName, Key};
-use crate::request::{BatchOp, BucketInfo, Command, Condition, Entry, OpResult, Reply, Write};
+use crate::request::{BatchOp, BucketInfo, Command, Condition, Entry, OpResult, Reply, Write, WriteId};
 use crate::storage::Committed;
 use crate::store::{Read, StoreError, WriteSet};
 use crate::types::{LogIndex, Version};
@@ -36,13 +37,14 @@ impl Machine {
         configuration: Option<Bytes>,
     ) -> Result<(WriteSet, Replies), StoreError> {
         let mut replies = Replies::new();
-        let mut batch = Batch { reader, writes: WriteSet::default(), machine: self };
+        let mut batch = Batch { reader, writes: WriteSet::default(), machine: self, index: LogIndex(0) };
         for entry in entries {
             let applied = batch.machine.meta.applied;
             if entry.index <= applied {
                 continue;
             }
             assert_eq!(entry.index.0, applied.0 + 1, "an entry is missing in group {}", batch.machine.group);
+            batch.index = entry.index;
             let answers = batch.entry(entry)?;
             batch.machine.meta.applied = entry.index;
             batch.machine.meta.term = entry.term;
@@ -68,6 +70,8 @@ struct Batch<'a> {
     machine: &'a mut Machine,
     reader: &'a dyn Read,
     writes: WriteSet,
+    /// Of the entry that is applied.
+    index: LogIndex,
 }
 
 impl Batch<'_> {
@@ -93,6 +97,39 @@ impl Batch<'_> {
         if let Err(error) = command.validate() {
             return Ok(Err(error));
         }
+        match command.id {
+            Some(id) => self.once(command, id),
+            None => self.write(command),
+        }
+    }
+
+    /// A write that may have come before.
+    fn once(&mut self, command: &Command, id: WriteId) -> Answer {
+        let generation = self.machine.generation();
+        match self.machine.sessions.look_up(id, self.index, generation, &mut self.writes) {
+            Meaning::Refused(error) => Ok(Err(error)),
+            Meaning::Answered(key) => self.answer(&key),
+            Meaning::New => {
+                let answer = self.write(command)?;
+                let mut bytes = Vec::new();
+                reply::encode(&answer, &mut bytes);
+                self.machine.sessions.answered(id, bytes.into(), generation, &mut self.writes);
+                Ok(answer)
+            }
+        }
+    }
+
+    /// An answer that a session keeps.
+    fn answer(&self, key: &Bytes) -> Answer {
+        let found = match self.writes.changes.get(key) {
+            Some(change) => change.clone(),
+            None => self.reader.get(key)?,
+        };
+        let bytes = found.ok_or_else(|| damaged(key, DecodeError("it is missing")))?;
+        reply::decode(bytes).map_err(|error| damaged(key, error))
+    }
+
+    fn write(&mut self, command: &Command) -> Answer {
         let name = &command.bucket;
         match &command.write {
             Write::CreateBucket { default_ttl_ms, max_bytes, if_not_exists, created_ms } => {
@@ -112,7 +149,16 @@ impl Batch<'_> {
                 self.delete(name, key, condition.as_ref(), *return_previous)
             }
             Write::Batch { ops } => self.batch(name, ops),
+            Write::OpenSession => Ok(Ok(self.open_session())),
         }
+    }
+
+    fn open_session(&mut self) -> Reply {
+        let version = self.next_version();
+        self.machine.meta.version = version;
+        let generation = self.machine.generation();
+        self.machine.sessions.open(version.0, self.index, generation, &mut self.writes);
+        Reply::SessionOpened { session: version.0 }
     }
 
     fn create_bucket(&mut self, name: &BucketName, bucket: Bucket, if_not_exists: bool) -> Result<Reply, Error> {

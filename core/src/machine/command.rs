@@ -6,6 +6,7 @@
 //! drop     [created version u64]
 //! put      key length u16 | key | value length u32 | value | [ttl u64] | [condition]
 //! delete   key length u16 | key | [condition]
+//! session  nothing
 //! batch    count u16 | count x (op u8 | key length u16 | key | for a put: value length u32 | value | [ttl u64])
 //! condition: test u8 | 0: version u64 / 1: value length u32 | value / 2 and 3: nothing (absent, present)
 //! ```
@@ -29,6 +30,7 @@ const DROP: u8 = 1;
 const PUT: u8 = 2;
 const DELETE: u8 = 3;
 const BATCH: u8 = 4;
+const OPEN_SESSION: u8 = 5;
 
 const HAS_ID: u8 = 1;
 const HAS_TTL: u8 = 1 << 1;
@@ -77,6 +79,7 @@ impl Command {
                 put_key(key, out);
                 put_condition(condition.as_ref(), out);
             }
+            Write::OpenSession => {}
             Write::Batch { ops } => {
                 out.put_u16_le(u16::try_from(ops.len()).expect("validated: few enough operations"));
                 for op in ops {
@@ -105,6 +108,7 @@ impl Command {
                 key_len(key) + 4 + value.len() + optional(ttl_ms.is_some()) + condition_len(condition)
             }
             Write::Delete { key, condition, .. } => key_len(key) + condition_len(condition),
+            Write::OpenSession => 0,
             Write::Batch { ops } => {
                 let op_len = |op: &BatchOp| match op {
                     BatchOp::Put { key, value, ttl_ms } => {
@@ -154,6 +158,7 @@ impl Command {
                 return_previous: has(RETURN_PREVIOUS),
             },
             BATCH => Write::Batch { ops: take_ops(&mut input)? },
+            OPEN_SESSION => Write::OpenSession,
             _ => return Err(DecodeError("unknown kind of command")),
         };
         input.finish()?;
@@ -162,8 +167,12 @@ impl Command {
 
     /// Refuses what the types allow and drey does not: values and batches over the limits, and what is not supported yet.
     pub fn validate(&self) -> Result<(), Error> {
-        if self.id.is_some() {
-            return Err(Error::invalid("sessions are not supported yet"));
+        if let Some(WriteId { sequence, first_unacked, .. }) = self.id
+            && !(1..=sequence).contains(&first_unacked)
+        {
+            return Err(Error::invalid(format!(
+                "write {sequence} of a session, first unacknowledged {first_unacked}: both count from 1, the latter up to the former"
+            )));
         }
         match &self.write {
             Write::CreateBucket { max_bytes: Some(_), .. } => {
@@ -177,6 +186,8 @@ impl Command {
                 condition_fits(condition.as_ref())
             }
             Write::Delete { condition, .. } => condition_fits(condition.as_ref()),
+            Write::OpenSession if self.id.is_some() => Err(Error::invalid("a session is not opened within a session")),
+            Write::OpenSession => Ok(()),
             Write::Batch { ops } => batch_fits(ops),
         }
     }
@@ -200,6 +211,7 @@ impl Command {
             Write::Delete { condition, return_previous, .. } => {
                 (DELETE, flag(condition.is_some(), HAS_CONDITION) | flag(*return_previous, RETURN_PREVIOUS))
             }
+            Write::OpenSession => (OPEN_SESSION, 0),
             Write::Batch { .. } => (BATCH, 0),
         };
         (kind, flags | flag(self.id.is_some(), HAS_ID))
@@ -214,6 +226,7 @@ fn flags_of(kind: u8) -> Result<u8, DecodeError> {
         PUT => Ok(HAS_ID | HAS_TTL | HAS_CONDITION | RETURN_PREVIOUS),
         DELETE => Ok(HAS_ID | HAS_CONDITION | RETURN_PREVIOUS),
         BATCH => Ok(HAS_ID),
+        OPEN_SESSION => Ok(0),
         _ => Err(DecodeError("unknown kind of command")),
     }
 }

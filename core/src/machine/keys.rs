@@ -5,6 +5,8 @@
 //! 01 | group | generation | 'b' | bucket name           a bucket's record
 //! 01 | group | generation | 'd' | created version | key a value record
 //! 01 | group | generation | 'p' | created version       a dropped bucket that is still to be purged
+//! 01 | group | generation | 's' | session               a session
+//! 01 | group | generation | 's' | session | sequence    an answer that it keeps
 //! number: how many bytes u8 | these, the highest first, none of them a leading zero
 //! ```
 //! Numbers in keys sort as the numbers do, and are short when they are small: a key in an early bucket has 7 bytes in front, so
@@ -30,6 +32,9 @@ pub const KIND_DATA: u8 = b'd';
 /// The kind of a mark for a dropped bucket.
 pub const KIND_DROPPED: u8 = b'p';
 
+/// The kind of a session's record, and of its answers behind it.
+pub const KIND_SESSION: u8 = b's';
+
 /// What stands in front of a user's key at the most.
 pub const PREFIX_BYTES_MAX: usize = 1 + (1 + 4) + (1 + 4) + SUFFIX_PREFIX_BYTES_MAX;
 const SUFFIX_PREFIX_BYTES_MAX: usize = 1 + (1 + 8);
@@ -38,7 +43,7 @@ pub const STORE_KEY_BYTES_MAX: usize = PREFIX_BYTES_MAX + KEY_BYTES_MAX;
 /// The most that stands behind the generation: kind and rest.
 pub const SUFFIX_BYTES_MAX: usize = SUFFIX_PREFIX_BYTES_MAX + KEY_BYTES_MAX;
 
-const _: () = assert!(BUCKET_NAME_BYTES_MAX < SUFFIX_BYTES_MAX);
+const _: () = assert!(BUCKET_NAME_BYTES_MAX < SUFFIX_BYTES_MAX && 1 + 2 * 9 < SUFFIX_BYTES_MAX);
 
 /// The keys from the first (included) to the second (excluded).
 pub type StoreRange = (Vec<u8>, Vec<u8>);
@@ -155,6 +160,18 @@ impl Generation {
     /// The key of a dropped bucket's mark.
     pub(crate) fn dropped(&self, created: Version) -> Bytes {
         self.0.byte(KIND_DROPPED).number(created.0).joined(&[]).into()
+    }
+
+    /// The key of a session's record.
+    pub(crate) fn session(&self, id: u64) -> Bytes {
+        self.0.byte(KIND_SESSION).number(id).joined(&[]).into()
+    }
+
+    /// The key of an answer that a session keeps.
+    pub(crate) fn answer(&self, session: u64, sequence: u64) -> Bytes {
+        let session = self.session(session);
+        let sequence = Prefix { bytes: [0; PREFIX_BYTES_MAX], len: 0 }.number(sequence);
+        [&session[..], sequence.as_slice()].concat().into()
     }
 
     /// What makes the keys of one bucket's values.

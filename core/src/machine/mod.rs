@@ -17,6 +17,7 @@ mod read;
 mod record;
 pub mod reply;
 mod scan;
+mod sessions;
 mod state;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -30,6 +31,7 @@ pub use state::{Bucket, Machine};
 
 pub(crate) use cursor::Cursor;
 pub(crate) use record::{BucketRecord, Meta, ValueRecord};
+pub(crate) use sessions::SessionRecord;
 
 /// Why bytes are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

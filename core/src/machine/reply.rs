@@ -1,4 +1,4 @@
-//! The bytes of an answer to a write, as a leader sends it to the node that forwarded the write.
+//! The bytes of an answer to a write, as a leader sends it to the node that forwarded the write, and as a session keeps it.
 //!
 //! ```text
 //! format u8 = 1 | kind u8 | by kind; an error: code u8 | text length u16 | text
@@ -23,6 +23,7 @@ const DELETE: u8 = 1;
 const BATCH: u8 = 2;
 const CREATED: u8 = 3;
 const DROPPED: u8 = 4;
+const SESSION_OPENED: u8 = 5;
 const ERROR: u8 = 255;
 
 /// Appends the bytes of an answer. An error's text is cut at [`ERROR_TEXT_BYTES_MAX`].
@@ -56,6 +57,10 @@ pub fn encode(answer: &Result<Reply, Error>, out: &mut Vec<u8>) {
             put_bucket(bucket, out);
         }
         Ok(Reply::Dropped { existed }) => out.put_slice(&[DROPPED, u8::from(*existed)]),
+        Ok(Reply::SessionOpened { session }) => {
+            out.put_u8(SESSION_OPENED);
+            out.put_u64_le(*session);
+        }
         Ok(other) => panic!("not an answer to a write: {other:?}"),
         Err(error) => {
             out.put_u8(ERROR);
@@ -88,6 +93,7 @@ pub fn decode(bytes: Bytes) -> Result<Result<Reply, Error>, DecodeError> {
             Ok(Reply::Created { bucket: take_info(&mut input)?, created })
         }
         DROPPED => Ok(Reply::Dropped { existed: take_bool(&mut input)? }),
+        SESSION_OPENED => Ok(Reply::SessionOpened { session: input.u64()? }),
         ERROR => Err(take_error(&mut input)?),
         _ => return Err(DecodeError("unknown kind of answer")),
     };

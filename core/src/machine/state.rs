@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::machine::keys::{self, Generation, KIND_BUCKET, KIND_DROPPED};
+use crate::machine::keys::{self, Generation, KIND_BUCKET, KIND_DROPPED, KIND_SESSION};
 use crate::machine::purge::PurgePosition;
 use crate::machine::record::damaged;
+use crate::machine::sessions::Sessions;
 use crate::machine::{BucketRecord, DecodeError, Meta};
 use crate::name::{BucketName, KeyRange};
 use crate::placement::{SYSTEM_GROUP, group_of};
@@ -28,6 +29,7 @@ pub struct Machine {
     /// Dropped buckets whose keys are still there.
     pub(super) dropped: BTreeSet<Version>,
     pub(super) purge: PurgePosition,
+    pub(super) sessions: Sessions,
 }
 
 impl Machine {
@@ -46,11 +48,13 @@ impl Machine {
             buckets: BTreeMap::new(),
             dropped: BTreeSet::new(),
             purge: PurgePosition::default(),
+            sessions: Sessions::default(),
         };
         machine.buckets = machine.first_buckets();
         machine.load_buckets(reader)?;
         machine.load_dropped(reader)?;
         machine.find_leftovers(reader)?;
+        machine.load_sessions(reader)?;
         Ok(machine)
     }
 
@@ -89,6 +93,12 @@ impl Machine {
                 _ => return Err(damaged(&key, DecodeError("a bad mark of a dropped bucket"))),
             };
         }
+        Ok(())
+    }
+
+    /// For a state that [`Machine::replace`] took over.
+    pub(crate) fn load_sessions(&mut self, reader: &dyn Read) -> Result<(), StoreError> {
+        self.sessions = Sessions::load(reader, self.generation())?;
         Ok(())
     }
 
@@ -142,11 +152,13 @@ impl Machine {
     }
 
     /// Replaces the state by another generation, which the store holds already. The old one is left for the purge.
+    /// [`Machine::load_sessions`] must follow.
     pub(crate) fn replace(&mut self, meta: Meta, buckets: BTreeMap<BucketName, Bucket>) -> WriteSet {
         self.meta = meta;
         self.buckets = self.first_buckets();
         self.buckets.extend(buckets);
         self.dropped.clear();
+        self.sessions = Sessions::default();
         self.purge = PurgePosition::at_start();
         let mut writes = WriteSet::default();
         self.put_meta(&mut writes);
@@ -171,13 +183,17 @@ impl Machine {
             hash.update(&(bytes.len() as u64).to_le_bytes());
             hash.update(bytes);
         };
+        let generation = self.generation();
         add(&Meta { generation: 0, ..self.meta.clone() }.encode());
+        let mut ranges = vec![generation.kind_range(KIND_SESSION)];
         for (name, bucket) in &self.buckets {
             add(name.as_bytes());
             add(&bucket.encode());
-            let (start, end) = self.generation().data(bucket.created_version).range(&KeyRange::default());
+            ranges.push(generation.data(bucket.created_version).range(&KeyRange::default()));
+        }
+        for (start, end) in ranges {
             reader.scan(&start, &end, false, &mut |key, value| {
-                add(self.generation().suffix(&key));
+                add(generation.suffix(&key));
                 add(&value);
                 ControlFlow::Continue(())
             })?;
@@ -187,7 +203,7 @@ impl Machine {
 }
 
 /// The pairs of a range that is known to be small.
-fn collect(reader: &dyn Read, (start, end): keys::StoreRange) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+pub(super) fn collect(reader: &dyn Read, (start, end): keys::StoreRange) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
     let mut pairs = Vec::new();
     reader.scan(&start, &end, false, &mut |key, value| {
         pairs.push((key, value));

@@ -11,7 +11,7 @@
 
 use bytes::{BufMut, Bytes};
 
-use crate::limits::VALUE_BYTES_MAX;
+use crate::limits::{BATCH_OPS_MAX, REPLY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::machine::keys::SUFFIX_BYTES_MAX;
 use crate::machine::{Cursor, DecodeError, Meta};
 use crate::storage::SnapshotMeta;
@@ -21,8 +21,9 @@ const MAGIC: &[u8; 4] = b"DSNP";
 const FORMAT: u8 = 1;
 const FLAGS_AT: usize = 5;
 const LAST: u8 = 1;
-/// A record of a value has its version and an expiry beside the value.
-const RECORD_VALUE_BYTES_MAX: usize = VALUE_BYTES_MAX + 1 + 8 + 8;
+/// The largest record is an answer that a session keeps: entries, and for each operation of a batch what frames its result.
+const RECORD_VALUE_BYTES_MAX: usize = REPLY_BYTES_MAX + 64 * BATCH_OPS_MAX;
+const _: () = assert!(RECORD_VALUE_BYTES_MAX > VALUE_BYTES_MAX + 1 + 8 + 8);
 
 /// A chunk under construction.
 pub(super) struct ChunkBuilder {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::machine::Machine;
 use crate::machine::Meta;
-use crate::machine::keys::{Generation, KIND_BUCKET, StoreRange};
+use crate::machine::keys::{Generation, KIND_BUCKET, KIND_SESSION, StoreRange};
 use crate::name::KeyRange;
 use crate::storage::SnapshotMeta;
 use crate::storage::chunk::ChunkBuilder;
@@ -18,7 +18,7 @@ pub(super) struct Sending<V> {
     view: V,
     group: GroupId,
     meta: Meta,
-    /// What is still to be read, in the order of keys: the buckets' records, then each bucket's values.
+    /// What is still to be read, in the order of keys: the buckets' records, each bucket's values, the sessions.
     ranges: std::collections::VecDeque<StoreRange>,
     chunk: u64,
 }
@@ -30,7 +30,8 @@ impl<V: Read> Sending<V> {
         let mut created: Vec<_> = machine.buckets().values().map(|bucket| bucket.created_version).collect();
         created.sort_unstable();
         let data = created.into_iter().map(|created| generation.data(created).range(&KeyRange::default()));
-        let ranges = std::iter::once(generation.kind_range(KIND_BUCKET)).chain(data).collect();
+        let ranges = std::iter::once(generation.kind_range(KIND_BUCKET)).chain(data);
+        let ranges = ranges.chain([generation.kind_range(KIND_SESSION)]).collect();
         Sending { view, group: machine.group(), meta: machine.meta().clone(), ranges, chunk: 0 }
     }
 

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::machine::keys::{Generation, KIND_BUCKET, KIND_DATA, take_number};
-use crate::machine::{Bucket, DecodeError, Meta, ValueRecord};
+use crate::machine::keys::{Generation, KIND_BUCKET, KIND_DATA, KIND_SESSION, take_number};
+use crate::machine::{Bucket, DecodeError, Meta, SessionRecord, ValueRecord};
 use crate::name::BucketName;
 use crate::storage::chunk::Chunk;
 use crate::store::WriteSet;
@@ -24,6 +24,8 @@ pub(super) struct Staging {
     buckets: BTreeMap<BucketName, Bucket>,
     /// The buckets that may have values, by what stands in front of these.
     created: BTreeSet<Version>,
+    /// The sessions that may have answers.
+    sessions: BTreeSet<u64>,
 }
 
 /// Why a chunk is not taken. What was staged before stays.
@@ -49,6 +51,7 @@ impl Staging {
             last_key: Bytes::new(),
             buckets: BTreeMap::new(),
             created: BTreeSet::new(),
+            sessions: BTreeSet::new(),
         };
         if default_exists {
             staging.created.insert(Bucket::default().created_version);
@@ -80,6 +83,7 @@ impl Staging {
             self.created.insert(bucket.created_version);
             self.buckets.insert(name, bucket);
         }
+        self.sessions.extend(records.sessions);
         self.last_key = records.last_key;
         Ok(records.writes)
     }
@@ -87,7 +91,7 @@ impl Staging {
     /// Checks all of a chunk before anything of it is taken.
     fn records(&self, group: GroupId, chunk: &mut Chunk) -> Result<Records, DecodeError> {
         let generation = Generation::new(group, self.generation);
-        let mut records = Records { last_key: self.last_key.clone(), buckets: Vec::new(), writes: WriteSet::default() };
+        let mut records = Records { last_key: self.last_key.clone(), ..Records::default() };
         while let Some((key, value)) = chunk.record()? {
             if key <= records.last_key {
                 return Err(DecodeError("the records are out of order"));
@@ -95,6 +99,11 @@ impl Staging {
             match key[0] {
                 KIND_BUCKET => records.buckets.push(self.bucket(&key, value.clone())?),
                 KIND_DATA => self.value(&key, value.clone(), &records.buckets)?,
+                KIND_SESSION => match SessionRecord::check(&key[1..], value.clone())? {
+                    SessionRecord::Session(id) => records.sessions.push(self.session(id)?),
+                    SessionRecord::Answer(id) if self.sessions.contains(&id) || records.sessions.contains(&id) => {}
+                    SessionRecord::Answer(_) => return Err(DecodeError("an answer without its session")),
+                },
                 _ => return Err(DecodeError("unknown kind of record")),
             }
             // Copied, so that the store does not keep the whole chunk for the sake of one value in it.
@@ -111,6 +120,13 @@ impl Staging {
             return Err(DecodeError("a bucket's version is not possible"));
         }
         Ok((name, bucket))
+    }
+
+    fn session(&self, id: u64) -> Result<u64, DecodeError> {
+        if id == 0 || Version(id) > self.meta.version {
+            return Err(DecodeError("a session's number is not possible"));
+        }
+        Ok(id)
     }
 
     fn value(&self, key: &[u8], value: Bytes, new: &[(BucketName, Bucket)]) -> Result<(), DecodeError> {
@@ -135,8 +151,10 @@ impl Staging {
 }
 
 /// What a chunk holds, checked.
+#[derive(Default)]
 struct Records {
     last_key: Bytes,
+    sessions: Vec<u64>,
     buckets: Vec<(BucketName, Bucket)>,
     writes: WriteSet,
 }

@@ -226,6 +226,8 @@ impl<S: Store> StorageWorker<S> {
         let writes = self.machine_mut(group)?.replace(staged, buckets);
         self.store.write(writes)?;
         self.store.persist()?;
+        let StorageWorker { machines, store, .. } = self;
+        machines.get_mut(&group).map_or(Ok(()), |machine| machine.load_sessions(store))?;
         Ok(StorageDone::SnapshotInstalled { group, meta })
     }
 }

@@ -5,7 +5,7 @@ use drey_core::log::SegmentId;
 use drey_core::name::{BucketName, Key, KeyRange};
 use drey_core::placement::group_of;
 use drey_core::raft::Message;
-use drey_core::request::{BatchOp, Command, Condition, Operation, ReadMode, ReadOp, Write};
+use drey_core::request::{BatchOp, Command, Condition, Operation, ReadMode, ReadOp, Write, WriteId};
 use drey_core::wire::{Body, Envelope};
 use drey_core::{GroupId, Input, NodeId, Version};
 use prost11::Message as _;
@@ -150,7 +150,7 @@ impl Script {
                 cluster.deliver(words.plain.get(1).map(|word| pair(word)));
             }
             "work" => words.numbers(1).into_iter().for_each(|id| cluster.work(id)),
-            "put" | "delete" | "batch" | "create" | "drop-bucket" => {
+            "put" | "delete" | "batch" | "create" | "drop-bucket" | "open-session" => {
                 cluster.write(words.number(1), words.deadline_ms(), command(words));
             }
             "get" | "scan" | "buckets" => read(cluster, words),
@@ -305,9 +305,19 @@ fn command(words: &Words) -> Command {
             created_ms: 0,
         },
         "drop-bucket" => Write::DropBucket { created_version: words.option("created").map(|v| Version(number(v))) },
+        "open-session" => Write::OpenSession,
         other => panic!("no write: {other}"),
     };
-    Command { bucket, id: None, write }
+    Command { bucket, id: words.option("id").map(write_id), write }
+}
+
+/// SESSION.SEQUENCE or SESSION.SEQUENCE.FIRST-UNACKNOWLEDGED.
+fn write_id(text: &str) -> WriteId {
+    match text.split('.').map(number).collect::<Vec<_>>()[..] {
+        [session, sequence] => WriteId { session, sequence, first_unacked: 1 },
+        [session, sequence, first_unacked] => WriteId { session, sequence, first_unacked },
+        _ => panic!("no id: {text}"),
+    }
 }
 
 fn read(cluster: &mut Cluster, words: &Words) {

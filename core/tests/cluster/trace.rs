@@ -150,6 +150,7 @@ fn answer(reply: &Result<Reply, Error>) -> String {
         }
         Ok(Reply::Buckets(buckets)) => buckets.iter().map(described).collect::<Vec<_>>().join(", "),
         Ok(Reply::Status(status)) => format!("{status:?}"),
+        Ok(Reply::SessionOpened { session }) => format!("session {session}"),
         Ok(Reply::Done) => "done".into(),
     }
 }

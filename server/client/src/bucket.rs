@@ -106,14 +106,7 @@ impl Bucket {
     /// As [`Bucket::put`].
     pub async fn put_with(&self, mut request: PutRequest) -> Result<PutResponse, Error> {
         request.bucket.clone_from(&self.name);
-        self.client
-            .call(
-                Kind::Write,
-                Some(&self.name),
-                request,
-                |mut stubs, request| async move { stubs.kv.put(request).await },
-            )
-            .await
+        self.client.write(&self.name, request, |mut stubs, request| async move { stubs.kv.put(request).await }).await
     }
 
     /// Removes a key. False if it was not there.
@@ -140,14 +133,7 @@ impl Bucket {
     /// As [`Bucket::put`].
     pub async fn delete_with(&self, mut request: DeleteRequest) -> Result<DeleteResponse, Error> {
         request.bucket.clone_from(&self.name);
-        self.client
-            .call(
-                Kind::Write,
-                Some(&self.name),
-                request,
-                |mut stubs, request| async move { stubs.kv.delete(request).await },
-            )
-            .await
+        self.client.write(&self.name, request, |mut stubs, request| async move { stubs.kv.delete(request).await }).await
     }
 
     /// Applies all operations of a batch, in order, or none of them.
@@ -156,14 +142,7 @@ impl Bucket {
     /// As [`Bucket::put`].
     pub async fn batch(&self, batch: Batch) -> Result<BatchResponse, Error> {
         let request = BatchRequest { bucket: self.name.clone(), ops: batch.ops, id: None };
-        self.client
-            .call(
-                Kind::Write,
-                Some(&self.name),
-                request,
-                |mut stubs, request| async move { stubs.kv.batch(request).await },
-            )
-            .await
+        self.client.write(&self.name, request, |mut stubs, request| async move { stubs.kv.batch(request).await }).await
     }
 
     /// Reads entries in order, chunk by chunk, all from one consistent view. The client's time limit holds for the

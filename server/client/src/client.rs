@@ -3,8 +3,9 @@
 use crate::logic::{EndpointId, Kind, Outcome, Policy, Router, Step, Verdict, View};
 use crate::proto::{
     Bucket as BucketInfo, CreateBucketRequest, DescribeBucketRequest, DropBucketRequest, ListBucketsRequest,
-    StatusRequest, StatusResponse,
+    OpenSessionRequest, OpenSessionResponse, StatusRequest, StatusResponse,
 };
+use crate::sessions::{Identified, Sessions};
 use crate::transport::{self, Stubs};
 use crate::{Bucket, Code, Error};
 use std::future::Future;
@@ -30,6 +31,8 @@ pub struct Client {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    /// Where writes get their ids; none: they have none.
+    sessions: Option<Sessions>,
     started: Instant,
     discover: bool,
 }
@@ -48,6 +51,7 @@ pub struct Builder {
     timeout: Duration,
     policy: Policy,
     discover: bool,
+    sessions: bool,
     seed: Option<u64>,
 }
 
@@ -74,6 +78,14 @@ impl Builder {
         self
     }
 
+    /// Whether writes carry ids, so that they can be repeated (the default). It costs one write for each bucket that is written
+    /// to, which is much for a program that makes one call and ends.
+    #[must_use]
+    pub fn sessions(mut self, sessions: bool) -> Builder {
+        self.sessions = sessions;
+        self
+    }
+
     /// The seed of the jitter between retries; a random one by default.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Builder {
@@ -95,7 +107,8 @@ impl Builder {
         let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one("jitter"));
         let router = Router::new(self.policy, self.endpoints, seed);
         let state = Mutex::new(State { router, stubs: Vec::new() });
-        let shared = Shared { state, started: Instant::now(), discover: self.discover };
+        let sessions = self.sessions.then(Sessions::default);
+        let shared = Shared { state, sessions, started: Instant::now(), discover: self.discover };
         Ok(Client { shared: Arc::new(shared), timeout: self.timeout })
     }
 }
@@ -116,6 +129,7 @@ impl Client {
             timeout: TIMEOUT_DEFAULT,
             policy: Policy::default(),
             discover: true,
+            sessions: true,
             seed: None,
         }
     }
@@ -153,10 +167,7 @@ impl Client {
     pub async fn create_bucket_with(&self, request: CreateBucketRequest) -> Result<(BucketInfo, bool), Error> {
         let name = request.name.clone();
         let response =
-            self.call(Kind::Write, Some(&name), request, |mut stubs, request| async move {
-                stubs.buckets.create(request).await
-            })
-            .await?;
+            self.write(&name, request, |mut stubs, request| async move { stubs.buckets.create(request).await }).await?;
         Ok((response.bucket.unwrap_or_default(), response.created))
     }
 
@@ -165,12 +176,9 @@ impl Client {
     /// # Errors
     /// What any write can end with.
     pub async fn drop_bucket(&self, name: &str) -> Result<bool, Error> {
-        let request = DropBucketRequest { name: name.to_owned(), created_version: None };
+        let request = DropBucketRequest { name: name.to_owned(), ..DropBucketRequest::default() };
         let response =
-            self.call(Kind::Write, Some(name), request, |mut stubs, request| async move {
-                stubs.buckets.drop(request).await
-            })
-            .await?;
+            self.write(name, request, |mut stubs, request| async move { stubs.buckets.drop(request).await }).await?;
         Ok(response.existed)
     }
 
@@ -208,6 +216,55 @@ impl Client {
     pub async fn status(&self) -> Result<StatusResponse, Error> {
         self.call(Kind::LocalRead, None, StatusRequest {}, |mut stubs, request| async move {
             stubs.cluster.status(request).await
+        })
+        .await
+    }
+
+    /// A write, under an id if this client has sessions and the request has none yet.
+    pub(crate) async fn write<Request, Response, Sent>(
+        &self,
+        bucket: &str,
+        mut request: Request,
+        send: impl Fn(Stubs, tonic::Request<Request>) -> Sent,
+    ) -> Result<Response, Error>
+    where
+        Request: Clone + Identified,
+        Sent: Future<Output = Result<tonic::Response<Response>, Status>>,
+    {
+        if request.id().is_some() {
+            return self.call(Kind::RepeatableWrite, Some(bucket), request, &send).await;
+        }
+        let Some(sessions) = &self.shared.sessions else {
+            return self.call(Kind::Write, Some(bucket), request, &send).await;
+        };
+        let mut expired = false;
+        loop {
+            let session = match sessions.of(bucket) {
+                Some(session) => session,
+                None => sessions.opened(bucket, self.open_session(bucket).await?.session),
+            };
+            let turn = session.begin();
+            *request.id() = Some(turn.id());
+            match self.call(Kind::RepeatableWrite, Some(bucket), request.clone(), &send).await {
+                // It was not used for long, and nothing was applied: see `Call::settled`.
+                Err(error) if error.code == Code::SessionExpired && !expired => {
+                    sessions.forget(bucket, &session);
+                    expired = true;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Opens a session in a bucket's group, for ids of one's own.
+    ///
+    /// # Errors
+    /// What any write can end with.
+    pub async fn open_session(&self, bucket: &str) -> Result<OpenSessionResponse, Error> {
+        let request = OpenSessionRequest { bucket: bucket.to_owned() };
+        // One that was opened twice is one that nobody uses.
+        self.call(Kind::RepeatableWrite, Some(bucket), request, |mut stubs, request| async move {
+            stubs.kv.open_session(request).await
         })
         .await
     }

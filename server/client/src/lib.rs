@@ -1,9 +1,10 @@
 //! The client of drey: give it the addresses of a few nodes, and it finds the rest.
 //!
 //! It learns which node leads the group of a bucket and goes straight there; when that node is gone it asks any other,
-//! since every node answers every call. It repeats what is safe to repeat and nothing else: reads always, a write only
-//! when the error says that nothing was proposed or when nothing was sent. A write whose outcome is not known is an
-//! error for the caller to see ([`Code::outcome_is_unknown`]).
+//! since every node answers every call. Reads are repeated as need be, and so are writes: each goes out under an id in a
+//! session that the client opened, and is applied once however often it arrives. Only a write that found no answer within its
+//! time is an error of unknown outcome ([`Code::outcome_is_unknown`]). Without sessions ([`Builder::sessions`]) a write is
+//! repeated only when it was certainly not proposed.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), drey_client::Error> {
@@ -30,6 +31,8 @@ mod client;
 mod requests;
 #[cfg(feature = "transport")]
 mod scan;
+#[cfg(feature = "transport")]
+mod sessions;
 #[cfg(feature = "transport")]
 mod transport;
 

@@ -11,7 +11,8 @@
 //! [`Router::learn`] takes its answer.
 //!
 //! Invariants worth naming:
-//! - A write is sent a second time only after an outcome that says that nothing was proposed or nothing was sent.
+//! - A write without an id is sent a second time only after an outcome that says that nothing was proposed or nothing was sent.
+//! - A write that may have been applied never ends with an error that says that it was not.
 //! - The same calls, outcomes and times give the same steps: the one source of chance is the seed of [`Router::new`].
 //! - All that grows is bounded: [`ENDPOINTS_MAX`] endpoints, [`GROUPS_MAX`] groups.
 
@@ -36,7 +37,7 @@ use routes::Routes;
 /// The numbers behind the router's decisions, all in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// How long one attempt of a read may take while there is time for another. A write gets all the time that is
+    /// How long one attempt of a read, or of a write with an id, may take while there is time for another. Any other write gets all the time that is
     /// left, because it cannot be tried again once it timed out.
     pub attempt_timeout_ms: u64,
     /// The first wait before trying again; each further one is twice as long.
@@ -109,27 +110,29 @@ impl Router {
     /// What to do next for `call`. After [`Step::Send`] the outcome is owed to [`Router::finished`].
     pub fn next(&mut self, now_ms: u64, call: &mut Call) -> Step {
         if now_ms >= call.deadline_ms {
-            return Step::GiveUp(call.last.unwrap_or(Code::DeadlineExceeded));
+            return Step::GiveUp(call.settled(call.last.unwrap_or(Code::DeadlineExceeded)));
         }
         if call.resume_ms > now_ms {
             return Step::Wait { until_ms: call.resume_ms };
         }
         let leader = match call.kind {
             Kind::LocalRead => None,
-            Kind::Read | Kind::Write => call.bucket_hash.and_then(|hash| self.routes.leader(hash)),
+            Kind::Read | Kind::Write | Kind::RepeatableWrite => {
+                call.bucket_hash.and_then(|hash| self.routes.leader(hash))
+            }
         };
         let chosen = leader
             .filter(|&leader| self.endpoints.is_usable(leader, now_ms) && !call.tried(leader))
             .or_else(|| self.endpoints.choose(now_ms, call.tried));
         let Some(endpoint) = chosen else {
-            return Step::GiveUp(Code::Unreachable);
+            return Step::GiveUp(call.settled(Code::Unreachable));
         };
         self.endpoints.probing(endpoint, now_ms, &self.policy);
         call.endpoint = Some(endpoint);
         let left_ms = call.deadline_ms - now_ms;
         let timeout_ms = match call.kind {
             Kind::Write => left_ms,
-            Kind::Read | Kind::LocalRead => left_ms.min(self.policy.attempt_timeout_ms),
+            Kind::Read | Kind::LocalRead | Kind::RepeatableWrite => left_ms.min(self.policy.attempt_timeout_ms),
         };
         Step::Send { endpoint, timeout_ms }
     }
@@ -141,6 +144,7 @@ impl Router {
             return Verdict::Fail(Code::Internal);
         };
         self.note(now_ms, call, endpoint, outcome);
+        call.unsure |= call.kind == Kind::RepeatableWrite && leaves_unsure(outcome);
         let code = match (outcome, call.kind) {
             (Outcome::Answered, _) => return Verdict::Done,
             (Outcome::NotSent, _) => Code::Unreachable,
@@ -153,7 +157,9 @@ impl Router {
                 let unsure = matches!(code, Code::Unavailable) || (!named && code.nothing_was_proposed());
                 return Verdict::Fail(if unsure { Code::OutcomeUnknown } else { code });
             }
-            (Outcome::Refused { code, .. }, _) if !worth_another_attempt(code) => return Verdict::Fail(code),
+            (Outcome::Refused { code, .. }, _) if !worth_another_attempt(code) => {
+                return Verdict::Fail(call.settled(code));
+            }
             (Outcome::Refused { code, .. }, _) => code,
         };
         self.schedule(now_ms, call, endpoint, code)
@@ -177,14 +183,14 @@ impl Router {
             call.reached_somebody = false;
         }
         if self.policy.unreachable_rounds_max.is_some_and(|rounds_max| call.rounds_unreachable >= rounds_max) {
-            return Verdict::Fail(code);
+            return Verdict::Fail(call.settled(code));
         }
         // A node that is down or starting says nothing about the next one. The others are reasons to wait.
         if round_is_over || matches!(code, Code::NoLeader | Code::Overloaded) {
             call.resume_ms = now_ms.saturating_add(self.jitter.backoff_ms(&self.policy, call.waits));
             call.waits = call.waits.saturating_add(1);
         }
-        if call.resume_ms.max(now_ms) >= call.deadline_ms { Verdict::Fail(code) } else { Verdict::Again }
+        if call.resume_ms.max(now_ms) >= call.deadline_ms { Verdict::Fail(call.settled(code)) } else { Verdict::Again }
     }
 
     /// Draws from an outcome what it says about the endpoint and about the leaders known.
@@ -264,6 +270,15 @@ impl Router {
     /// The endpoints known now, the first ones given first.
     pub fn endpoints(&self) -> impl Iterator<Item = EndpointId> + '_ {
         self.endpoints.ids()
+    }
+}
+
+/// True for what may have become of a write that was applied.
+fn leaves_unsure(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Answered | Outcome::NotSent => false,
+        Outcome::Lost | Outcome::TimedOut => true,
+        Outcome::Refused { code, named } => code.outcome_is_unknown() || (!named && code.nothing_was_proposed()),
     }
 }
 

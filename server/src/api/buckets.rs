@@ -12,7 +12,7 @@ use drey_core::name::BucketName;
 use drey_core::request::{BucketInfo, Command, Operation, ReadMode, ReadOp, Reply, Write};
 use drey_core::{Error, GroupId, Version};
 
-use super::{Backend, read, reply, unexpected};
+use super::{Backend, convert, read, reply, unexpected};
 
 /// The most buckets of one list: their descriptions fit a gRPC message of the usual size.
 const BUCKETS_LISTED_MAX: usize = 16_384;
@@ -37,7 +37,8 @@ pub async fn create_bucket<B: Backend>(
         if_not_exists: request.if_not_exists,
         created_ms: drey_io::runtime::now().wall_ms,
     };
-    let command = Command { bucket: given_name(request.name)?, id: None, write };
+    let id = request.id.map(convert::write_id);
+    let command = Command { bucket: given_name(request.name)?, id, write };
     match backend.call(Operation::Write(command), deadline_ms).await? {
         Reply::Created { bucket, created } => Ok(CreateBucketResponse { bucket: Some(reply::bucket(bucket)), created }),
         other => Err(unexpected(&other)),
@@ -51,7 +52,8 @@ pub async fn drop_bucket<B: Backend>(
     deadline_ms: u64,
 ) -> Result<DropBucketResponse, Error> {
     let write = Write::DropBucket { created_version: request.created_version.map(Version) };
-    let command = Command { bucket: given_name(request.name)?, id: None, write };
+    let id = request.id.map(convert::write_id);
+    let command = Command { bucket: given_name(request.name)?, id, write };
     match backend.call(Operation::Write(command), deadline_ms).await? {
         Reply::Dropped { existed } => Ok(DropBucketResponse { existed }),
         other => Err(unexpected(&other)),

@@ -12,12 +12,11 @@ use super::{health, message, plain, timeout};
 use crate::api::{self, Backend};
 
 /// Calls of the protocol that are not served yet.
-const NOT_YET: [&str; 13] = [
+const NOT_YET: [&str; 12] = [
     "/drey.v1.Kv/Txn",
     "/drey.v1.Kv/DeleteRange",
     "/drey.v1.Kv/Watch",
     "/drey.v1.Kv/Expire",
-    "/drey.v1.Kv/OpenSession",
     "/drey.v1.Cluster/Join",
     "/drey.v1.Cluster/Remove",
     "/drey.v1.Cluster/TransferLeader",
@@ -61,6 +60,9 @@ async fn call<B: Backend>(backend: &B, request: Request<Incoming>) -> Result<Res
             call.unary(async |request, left_ms| api::get_many(backend, request, left_ms).await).await
         }
         "/drey.v1.Kv/Batch" => call.unary(async |request, left_ms| api::batch(backend, request, left_ms).await).await,
+        "/drey.v1.Kv/OpenSession" => {
+            call.unary(async |request, left_ms| api::open_session(backend, request, left_ms).await).await
+        }
         "/drey.v1.Kv/Scan" => call.scan(backend).await,
         "/drey.v1.Buckets/Create" => {
             call.unary(async |request, left_ms| api::create_bucket(backend, request, left_ms).await).await

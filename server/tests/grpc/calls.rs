@@ -116,7 +116,7 @@ fn buckets_of_all_groups_are_listed_in_the_order_of_their_names() {
 
         let described = buckets.describe(DescribeBucketRequest { name: "users".into() }).await.unwrap().into_inner();
         assert!(described.name == "users" && described.group >= 1);
-        let drop = DropBucketRequest { name: "users".into(), created_version: None };
+        let drop = DropBucketRequest { name: "users".into(), ..DropBucketRequest::default() };
         assert!(buckets.drop(drop.clone()).await.unwrap().into_inner().existed);
         assert!(!buckets.drop(drop).await.unwrap().into_inner().existed);
         let gone = buckets.describe(DescribeBucketRequest { name: "users".into() }).await.unwrap_err();

@@ -307,6 +307,7 @@ impl State {
                 let existed = before.is_some();
                 Reply::Delete { applied, existed, version, previous: before.filter(|_| return_previous) }
             }
+            Write::OpenSession => Reply::SessionOpened { session: version.0 },
             Write::Batch { ops } => {
                 self.pairs(&bucket)?;
                 let results = ops.into_iter().map(|op| self.step(&bucket, op, version)).collect::<Result<_, _>>()?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use drey_client::proto::kv_client::KvClient;
 use drey_client::proto::{
-    AppendOp, BatchRequest, CreateBucketRequest, GetRequest, JoinRequest, JoinResponse, Op, OpenSessionRequest,
-    OpenSessionResponse, PutRequest, RequestId, TxnRequest, TxnResponse, op,
+    AppendOp, BatchRequest, CreateBucketRequest, GetRequest, JoinRequest, JoinResponse, Op, PutRequest, RequestId,
+    TxnRequest, TxnResponse, op,
 };
 use drey_core::limits::VALUE_BYTES_MAX;
 use tonic::transport::Channel;
@@ -68,8 +68,8 @@ fn requests_that_cannot_be_right_are_refused() {
         refused(PutRequest { key: vec![b'k'; 70_000].into(), ..valid.clone() }, "70000 bytes, the most is 4096").await;
         refused(PutRequest { bucket: "no/slash".into(), ..valid.clone() }, "bad bucket name").await;
         refused(PutRequest { ttl_ms: Some(1), ..valid.clone() }, "not supported yet").await;
-        let id = Some(RequestId { session: 1, sequence: 1, first_unacked: 1 });
-        refused(PutRequest { id, ..valid.clone() }, "not supported yet").await;
+        let id = Some(RequestId { session: 1, sequence: 0, first_unacked: 0 });
+        refused(PutRequest { id, ..valid.clone() }, "count from 1").await;
         let value = vec![0; VALUE_BYTES_MAX + 1].into();
         refused(PutRequest { value, ..valid.clone() }, &VALUE_BYTES_MAX.to_string()).await;
         let missing = kv.put(PutRequest { bucket: "missing".into(), ..valid }).await.unwrap_err();
@@ -153,9 +153,6 @@ fn calls_that_do_not_exist_or_not_yet_are_unimplemented() {
         };
         let txn = unary::<_, TxnResponse>(&channel, "/drey.v1.Kv/Txn", TxnRequest::default()).await;
         unimplemented(txn.unwrap_err(), "/drey.v1.Kv/Txn is not served yet");
-        let session = OpenSessionRequest::default();
-        let session = unary::<_, OpenSessionResponse>(&channel, "/drey.v1.Kv/OpenSession", session).await;
-        unimplemented(session.unwrap_err(), "not served yet");
         let join = unary::<_, JoinResponse>(&channel, "/drey.v1.Cluster/Join", JoinRequest::default()).await;
         unimplemented(join.unwrap_err(), "not served yet");
         let unknown = unary::<_, JoinResponse>(&channel, "/drey.v1.Kv/Nothing", JoinRequest::default()).await;

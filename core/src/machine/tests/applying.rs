@@ -35,6 +35,7 @@ proptest! {
             prop_assert_eq!(&found, &bucket.pairs.clone().into_iter().collect::<Vec<_>>());
             live += found.len() + usize::from(*name != BucketName::DEFAULT);
         }
+        live += model.sessions.values().map(|session| 1 + session.answers.len()).sum::<usize>();
         prop_assert_eq!(replica.machine.buckets().len(), model.buckets.len());
         let hash = replica.machine.state_hash(&replica.store).unwrap();
         replica.purge_all(2);

@@ -3,6 +3,7 @@
 mod applying;
 mod codecs;
 mod model;
+mod sessions;
 mod strategies;
 
 use bytes::Bytes;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::GROUP;
 use crate::error::Error;
 use crate::name::BucketName;
-use crate::request::{BatchOp, BucketInfo, Command, Condition, Entry, OpResult, Reply, Write};
+use crate::request::{BatchOp, BucketInfo, Command, Condition, Entry, OpResult, Reply, Write, WriteId};
 use crate::types::Version;
 
 pub(super) struct ModelBucket {
@@ -15,14 +15,21 @@ pub(super) struct ModelBucket {
     pub(super) pairs: BTreeMap<Bytes, (u64, Bytes)>,
 }
 
+/// What a session knows: the first sequence that is not acknowledged, and the answers from there on.
+pub(super) struct ModelSession {
+    first_unacked: u64,
+    pub(super) answers: BTreeMap<u64, Result<Reply, Error>>,
+}
+
 pub(super) struct Model {
     pub(super) version: u64,
+    pub(super) sessions: BTreeMap<u64, ModelSession>,
     pub(super) buckets: BTreeMap<BucketName, ModelBucket>,
 }
 
 impl Model {
     pub(super) fn new() -> Model {
-        let mut model = Model { version: 0, buckets: BTreeMap::new() };
+        let mut model = Model { version: 0, sessions: BTreeMap::new(), buckets: BTreeMap::new() };
         model.insert(&BucketName::DEFAULT, 0);
         model
     }
@@ -43,6 +50,24 @@ impl Model {
     }
 
     pub(super) fn apply(&mut self, command: &Command) -> Result<Reply, Error> {
+        let Some(WriteId { session: id, sequence, first_unacked }) = command.id else { return self.write(command) };
+        let Some(session) = self.sessions.get_mut(&id) else { return Err(Error::SessionExpired) };
+        session.first_unacked = session.first_unacked.max(first_unacked);
+        session.answers = session.answers.split_off(&session.first_unacked);
+        if sequence < session.first_unacked {
+            return Err(Error::invalid(format!("write {sequence} of session {id} was acknowledged before")));
+        }
+        if let Some(answer) = session.answers.get(&sequence) {
+            return answer.clone();
+        }
+        let answer = self.write(command);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.answers.insert(sequence, answer.clone());
+        }
+        answer
+    }
+
+    fn write(&mut self, command: &Command) -> Result<Reply, Error> {
         let name = &command.bucket;
         match &command.write {
             Write::CreateBucket { if_not_exists, created_ms, .. } => match self.buckets.get(name) {
@@ -66,6 +91,12 @@ impl Model {
                     self.buckets.remove(name);
                 }
                 Ok(Reply::Dropped { existed })
+            }
+            Write::OpenSession => {
+                self.version += 1;
+                let session = ModelSession { first_unacked: 1, answers: BTreeMap::new() };
+                self.sessions.insert(self.version, session);
+                Ok(Reply::SessionOpened { session: self.version })
             }
             data => {
                 let version = &mut self.version;
@@ -126,7 +157,7 @@ fn change(pairs: &mut BTreeMap<Bytes, (u64, Bytes)>, version: &mut u64, write: &
             }
             Reply::Batch { version: Version(*version), results }
         }
-        Write::CreateBucket { .. } | Write::DropBucket { .. } => unreachable!("not about data"),
+        Write::CreateBucket { .. } | Write::DropBucket { .. } | Write::OpenSession => unreachable!("not about data"),
     }
 }
 

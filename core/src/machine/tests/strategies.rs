@@ -71,10 +71,14 @@ pub(super) fn any_command() -> impl Strategy<Value = Command> {
         (any_key(), option::of(condition()), any::<bool>())
             .prop_map(|(key, condition, return_previous)| { Write::Delete { key, condition, return_previous } }),
         vec(op(), 0..12).prop_map(|ops| Write::Batch { ops }),
+        Just(Write::OpenSession),
     ];
     let id = any::<Option<(u64, u64, u64)>>()
         .prop_map(|id| id.map(|(session, sequence, first_unacked)| WriteId { session, sequence, first_unacked }));
-    (bucket_name(), id, write).prop_map(|(bucket, id, write)| Command { bucket, id, write })
+    (bucket_name(), id, write).prop_map(|(bucket, id, write)| {
+        let id = id.filter(|_| write != Write::OpenSession);
+        Command { bucket, id, write }
+    })
 }
 
 fn any_entry() -> impl Strategy<Value = Entry> {
@@ -133,6 +137,7 @@ pub(super) fn any_answer() -> impl Strategy<Value = Result<Reply, Error>> {
             .prop_map(|(version, results)| Ok(Reply::Batch { version: Version(version), results })),
         (info(), any::<bool>()).prop_map(|(bucket, created)| Ok(Reply::Created { bucket, created })),
         any::<bool>().prop_map(|existed| Ok(Reply::Dropped { existed })),
+        any::<u64>().prop_map(|session| Ok(Reply::SessionOpened { session })),
         error().prop_map(Err),
     ]
 }
@@ -180,6 +185,14 @@ pub(super) fn meeting_command() -> impl Strategy<Value = Command> {
             |(key, condition, return_previous)| Write::Delete { key, condition, return_previous }
         ),
         3 => vec(op, 0..6).prop_map(|ops| Write::Batch { ops }),
+        3 => Just(Write::OpenSession),
     ];
-    (few_names(), write).prop_map(|(bucket, write)| Command { bucket, id: None, write })
+    // Sessions are named by versions, of which there are few.
+    let id = option::of((1u64..8, 1u64..5, 1u64..5)).prop_map(|id| {
+        id.map(|(session, sequence, first)| WriteId { session, sequence, first_unacked: first.min(sequence) })
+    });
+    (few_names(), id, write).prop_map(|(bucket, id, write)| {
+        let id = id.filter(|_| write != Write::OpenSession);
+        Command { bucket, id, write }
+    })
 }

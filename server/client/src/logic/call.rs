@@ -12,6 +12,8 @@ pub enum Kind {
     LocalRead,
     /// Changes something: sent again only if it was certainly not proposed.
     Write,
+    /// Changes something under an id, so that it is applied once however often it is sent: goes to the leader, again and again.
+    RepeatableWrite,
 }
 
 /// What to do next for a call.
@@ -83,6 +85,8 @@ pub struct Call {
     pub(super) endpoint: Option<EndpointId>,
     /// Why the last attempt failed.
     pub(super) last: Option<Code>,
+    /// A write was sent, and may have been applied, whatever later attempts say of themselves.
+    pub(super) unsure: bool,
 }
 
 impl Call {
@@ -98,7 +102,15 @@ impl Call {
             rounds_unreachable: 0,
             endpoint: None,
             last: None,
+            unsure: false,
         }
+    }
+
+    /// The code that the call may end with: if an earlier attempt may have been applied, not one that says that nothing was,
+    /// nor that the session, which would have known, is gone.
+    pub(super) fn settled(&self, code: Code) -> Code {
+        let denies = code.nothing_was_proposed() || code == Code::SessionExpired;
+        if self.unsure && denies { Code::OutcomeUnknown } else { code }
     }
 
     pub(super) fn tried(&self, endpoint: EndpointId) -> bool {
