@@ -17,6 +17,8 @@ pub enum Input {
     PeerUp(NodeId),
     /// The link broke: what was sent may be lost.
     PeerDown(NodeId),
+    /// Nobody listens where the peer did: its process is gone. It is evidence, and not proof: the peer may be reached by others.
+    PeerGone(NodeId),
     /// The write of this ticket is on disk.
     LogSynced(Ticket),
     /// The write of this ticket failed: the shard serves no more.

@@ -45,6 +45,7 @@ mod snapshots;
 mod start;
 pub mod storage;
 pub mod store;
+mod succession;
 mod turn;
 mod types;
 pub mod wire;

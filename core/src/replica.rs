@@ -13,6 +13,7 @@ use crate::reads::Reads;
 use crate::request::{Command, GroupStatus, ReadOp};
 use crate::snapshots::{Receiving, Sending};
 use crate::storage::{Committed, SnapshotMeta, StorageJob};
+use crate::succession::Succession;
 use crate::types::{GroupId, LogIndex, NodeId, RequestId, Term, Tick, Ticket};
 use crate::wire::{Body, Envelope};
 
@@ -39,6 +40,7 @@ impl Turn<'_> {
 /// The member.
 pub(crate) struct Replica {
     pub group: GroupId,
+    node: NodeId,
     pub raft: RaftNode,
     pub proposals: Proposals,
     pub reads: Reads,
@@ -60,6 +62,7 @@ pub(crate) struct Replica {
     led_term: Option<Term>,
     followed: Option<(Term, Option<NodeId>)>,
     reads_now: Vec<(RequestId, ReadOp)>,
+    succession: Option<Succession>,
     purging: bool,
     pub purge: bool,
 }
@@ -139,6 +142,7 @@ impl Replica {
         })?;
         Ok(Replica {
             group,
+            node: config.node,
             raft,
             proposals: Proposals::new(entry_bytes_max),
             reads: Reads::new(config.node.0, seed),
@@ -157,6 +161,7 @@ impl Replica {
             led_term: None,
             followed: None,
             reads_now: Vec::new(),
+            succession: None,
             purging: false,
             purge: true,
         })
@@ -202,6 +207,23 @@ impl Replica {
         }
     }
 
+    /// A peer's process is gone. If it led, another should soon.
+    pub fn peer_gone(&mut self, peer: NodeId, now_ms: u64) {
+        if self.raft.leader() == Some(peer) {
+            self.raft.doubt_leader();
+            self.succession = Succession::new(self.group, self.node, peer, &self.raft.voters(), now_ms);
+        }
+    }
+
+    fn succeed(&mut self, turn: &Turn) {
+        let Some(succession) = &mut self.succession else { return };
+        if self.raft.leader().is_some() {
+            self.succession = None;
+        } else if succession.is_due(turn.now.mono_ms, turn.config.timing.tick_ms) && !self.is_installing() {
+            self.raft.campaign();
+        }
+    }
+
     /// Whether Raft holds a snapshot that the store does not have yet.
     pub fn is_installing(&self) -> bool {
         self.install.is_some() || self.raft.has_new_snapshot()
@@ -209,6 +231,7 @@ impl Replica {
 
     /// The end of a turn: proposes, asks for read indexes, and does what Raft wants done until it wants nothing.
     pub fn finish(&mut self, turn: &mut Turn) {
+        self.succeed(turn);
         self.notice_roles(turn);
         let raft = &mut self.raft;
         let propose = |commands| {

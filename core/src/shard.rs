@@ -93,6 +93,7 @@ impl Shard {
                 self.peers_up.insert(peer);
             }
             Input::PeerDown(peer) => self.peer_down(now, peer, out),
+            Input::PeerGone(peer) => self.each(now, out, |replica, turn| replica.peer_gone(peer, turn.now.mono_ms)),
             Input::LogSynced(ticket) => {
                 if let Err(why) = self.log.synced(ticket) {
                     self.fail(why.to_string(), out);

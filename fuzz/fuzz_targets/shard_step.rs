@@ -102,6 +102,7 @@ impl World {
                 self.inbox.extend_with(done);
             }
             3 => self.inbox.push(Input::PeerUp(peer)),
+            4 if kind & 0x20 != 0 => self.inbox.push(Input::PeerGone(peer)),
             4 => self.inbox.push(Input::PeerDown(peer)),
             5 => {
                 if let Ok(command) = Command::decode(bytes.part().to_vec().into()) {

@@ -4,6 +4,7 @@
 //! is bounded, and lost beyond.
 
 use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -81,6 +82,8 @@ async fn dial(link: Rc<PeerLink>, handle: Rc<ShardHandle>, peer: Member) {
     let id = NodeId(peer.id);
     let mut backoff = BACKOFF_MIN;
     let mut last_error = String::new();
+    // A link stood until just now.
+    let mut was_up = false;
     loop {
         match connect(&handle, &peer).await {
             Ok((stream, number)) => {
@@ -94,21 +97,43 @@ async fn dial(link: Rc<PeerLink>, handle: Rc<ShardHandle>, peer: Member) {
                 link.take();
                 handle.push(Input::PeerDown(id));
                 tracing::warn!(peer = peer.name, error, "the link broke");
+                // Whether somebody still listens there tells a dead peer from a broken wire.
+                was_up = true;
             }
-            // Said once, not at every attempt.
-            Err(error) if error != last_error => {
-                tracing::warn!(peer = peer.name, address = peer.address, error, "cannot link");
-                last_error = error;
+            Err(error) => {
+                if was_up && error.refused {
+                    handle.push(Input::PeerGone(id));
+                }
+                was_up = false;
+                // Said once, not at every attempt.
+                if error.why != last_error {
+                    tracing::warn!(peer = peer.name, address = peer.address, error = error.why, "cannot link");
+                    last_error = error.why;
+                }
             }
-            Err(_) => {}
         }
         runtime::sleep(backoff).await;
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
 }
 
-async fn connect(handle: &ShardHandle, peer: &Member) -> Result<(TcpStream, u64), String> {
-    let mut stream = connect_to_any(&peer.address).await.map_err(|error| error.to_string())?;
+/// Why there is no link.
+struct LinkError {
+    why: String,
+    /// Nobody listens there.
+    refused: bool,
+}
+
+impl From<String> for LinkError {
+    fn from(why: String) -> LinkError {
+        LinkError { why, refused: false }
+    }
+}
+
+async fn connect(handle: &ShardHandle, peer: &Member) -> Result<(TcpStream, u64), LinkError> {
+    let mut stream = connect_to_any(&peer.address)
+        .await
+        .map_err(|error| LinkError { refused: error.kind() == ErrorKind::ConnectionRefused, why: error.to_string() })?;
     let own = handle.node.shared.hello(NodeId(peer.id), handle.shard);
     stream.write_all(&own.encode()).await.map_err(|error| error.to_string())?;
     let answer = within(HANDSHAKE_TIMEOUT, read_hello(&mut stream)).await?;

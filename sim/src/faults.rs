@@ -63,6 +63,8 @@ kinds! {
     SlowDisk = "slow disk",
     /// A storage job took long.
     SlowStore = "slow store",
+    /// A node was told that a peer's process is gone, which may be so.
+    SaidGone = "said to be gone",
     /// A process stood still for a while.
     Paused = "paused",
     /// A node came back with another number of shards.

@@ -73,6 +73,11 @@ impl Links {
         Links { own, members, peers }
     }
 
+    /// All but this node.
+    pub fn peers(&self) -> impl Iterator<Item = NodeId> + use<'_> {
+        self.peers.keys().copied()
+    }
+
     /// Takes what a shard sends. It is lost when there is no link.
     pub fn send(&mut self, to: NodeId, shard: usize, envelope: Envelope) {
         if let Some(peer) = self.peers.get_mut(&to)

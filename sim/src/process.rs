@@ -30,6 +30,8 @@ const ROUNDS_MAX: usize = 6;
 const FORGOTTEN_AFTER_MS: u64 = 1_000;
 /// More jobs than a shard ever has waiting: it bounds what it starts.
 const JOBS_MAX: usize = 4_096;
+/// A node is told by mistake that a peer is gone, once in so many ms on average.
+const GONE_BY_MISTAKE_EVERY_MS: u64 = 4_000;
 
 /// Something that will be done at its time.
 #[derive(Clone, Copy, Debug)]
@@ -175,6 +177,14 @@ impl Process {
         }
         for peer in self.links.silent(shared.now_ms) {
             self.tell_all(&Input::PeerDown(peer), shared);
+            if self.rng.chance(500) {
+                self.say_gone(peer, shared);
+            }
+        }
+        if self.rng.below(GONE_BY_MISTAKE_EVERY_MS) == 0 {
+            let peers: Vec<NodeId> = self.links.peers().collect();
+            let peer = *self.rng.pick(&peers);
+            self.say_gone(peer, shared);
         }
         for _ in 0..ROUNDS_MAX {
             self.complete(disk, shared);
@@ -191,6 +201,12 @@ impl Process {
             return;
         }
         self.check_unanswered(shared);
+    }
+
+    /// Somebody else may have its address, or refuse for it: such news can be wrong.
+    fn say_gone(&mut self, peer: NodeId, shared: &mut Shared) {
+        shared.faults.happened(Fault::SaidGone);
+        self.tell_all(&Input::PeerGone(peer), shared);
     }
 
     /// Requests come in from clients.

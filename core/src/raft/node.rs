@@ -155,6 +155,15 @@ impl RaftNode {
         self.settle();
     }
 
+    /// There is reason to think that the leader is dead: this member would vote for another at once. If the leader lives, its
+    /// next heartbeat says so.
+    pub fn doubt_leader(&mut self) {
+        if !self.is_leader() {
+            self.raw.raft.leader_id = 0;
+        }
+        self.settle();
+    }
+
     /// Takes a message from a peer.
     pub fn step(&mut self, from: NodeId, message: Message) -> Result<(), Refused> {
         let receiver = Receiver {

@@ -118,6 +118,12 @@ impl Cluster {
         self.turn(b, false);
     }
 
+    /// A node learns that nobody listens where the peer did.
+    pub fn gone(&mut self, id: u64, peer: u64) {
+        self.node(id).tell(&Input::PeerGone(NodeId(peer)));
+        self.turn(id, false);
+    }
+
     /// Lets time pass for one node: a tick, and a turn.
     pub fn tick(&mut self, id: u64) {
         let ms = self.settings.timing.tick_ms;
