@@ -98,6 +98,15 @@ pub enum Write {
         /// Answer with the entry as it was before.
         return_previous: bool,
     },
+    /// Compares, then does one of two lists of operations, all or nothing, under one version. Answers [`Reply::Txn`].
+    Txn {
+        /// All must hold for `success`.
+        compare: Vec<(Key, Condition)>,
+        /// What is done if they do.
+        success: Vec<BatchOp>,
+        /// What is done if not.
+        failure: Vec<BatchOp>,
+    },
     /// Opens a session in the bucket's group, whether the bucket exists or not. Answers [`Reply::SessionOpened`].
     OpenSession,
     /// Operations in order, all or nothing, under one version. Answers [`Reply::Batch`].
@@ -128,6 +137,20 @@ pub enum BatchOp {
     Get {
         /// The key.
         key: Key,
+    },
+    /// Adds to a value that is a decimal number, or is not there, which counts as 0. Its result has the entry that it made.
+    Increment {
+        /// The key.
+        key: Key,
+        /// What to add.
+        by: i64,
+    },
+    /// Adds bytes behind a value, or makes one.
+    Append {
+        /// The key.
+        key: Key,
+        /// The bytes.
+        value: Bytes,
     },
 }
 
@@ -222,6 +245,15 @@ pub enum Reply {
         /// The batch's one version.
         version: Version,
         /// One for each operation.
+        results: Vec<OpResult>,
+    },
+    /// To [`Write::Txn`].
+    Txn {
+        /// Whether all that was compared held.
+        succeeded: bool,
+        /// The group's version after it.
+        version: Version,
+        /// One for each operation that was done.
         results: Vec<OpResult>,
     },
     /// To [`Write::CreateBucket`].

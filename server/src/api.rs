@@ -12,7 +12,8 @@ use std::future::Future;
 
 use drey_client::proto::{
     BatchRequest, BatchResponse, DeleteRequest, DeleteResponse, GetManyRequest, GetManyResponse, GetRequest,
-    GetResponse, OpenSessionRequest, OpenSessionResponse, PutRequest, PutResponse, ScanChunk, ScanRequest,
+    GetResponse, Op, OpenSessionRequest, OpenSessionResponse, PutRequest, PutResponse, ScanChunk, ScanRequest,
+    TxnRequest, TxnResponse,
 };
 use drey_core::limits::{BATCH_OPS_MAX, GET_MANY_KEYS_MAX};
 use drey_core::name::{BucketName, Key};
@@ -141,6 +142,31 @@ pub async fn batch<B: Backend>(backend: &B, request: BatchRequest, deadline_ms: 
         Reply::Batch { version, results } => {
             Ok(BatchResponse { version: version.0, results: results.into_iter().map(reply::op_result).collect() })
         }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// `Kv.Txn`.
+pub async fn txn<B: Backend>(backend: &B, request: TxnRequest, deadline_ms: u64) -> Result<TxnResponse, Error> {
+    let bucket = BucketName::new(request.bucket)?;
+    let count = request.compare.len() + request.success.len() + request.failure.len();
+    if count > BATCH_OPS_MAX {
+        let message = format!("the transaction has {count} comparisons and operations, the most is {BATCH_OPS_MAX}");
+        return Err(Error::invalid(message));
+    }
+    let ops = |ops: Vec<Op>| ops.into_iter().map(convert::batch_op).collect::<Result<Vec<_>, _>>();
+    let write = Write::Txn {
+        compare: request.compare.into_iter().map(convert::compare).collect::<Result<Vec<_>, _>>()?,
+        success: ops(request.success)?,
+        failure: ops(request.failure)?,
+    };
+    let command = Command { bucket, id: request.id.map(convert::write_id), write };
+    match backend.call(Operation::Write(command), deadline_ms).await? {
+        Reply::Txn { succeeded, version, results } => Ok(TxnResponse {
+            succeeded,
+            version: version.0,
+            results: results.into_iter().map(reply::op_result).collect(),
+        }),
         other => Err(unexpected(&other)),
     }
 }

@@ -243,6 +243,59 @@ def check_pairs(node, bucket):
         assert node.get(bucket, b"batch-bad") is None
 
 
+    @check("Kv.Batch adds to numbers and appends to values")
+    def _():
+        increment = drey.Op(increment=drey.IncrementOp(key=b"counter", by=5))
+        append = drey.Op(append=drey.AppendOp(key=b"text", value=b"ab"))
+        answer = node.batch(bucket, increment, append)
+        assert answer.results[0].entry.value == b"5", answer
+        answer = node.batch(bucket, drey.Op(increment=drey.IncrementOp(key=b"counter", by=-7)), append)
+        assert answer.results[0].entry.value == b"-2", answer
+        assert node.get(bucket, b"text").value == b"abab"
+        node.put(bucket, b"counter", b"many")
+        expect_error(lambda: node.batch(bucket, append, increment),
+                     grpc.StatusCode.INVALID_ARGUMENT, "invalid_argument")
+        assert node.get(bucket, b"text").value == b"abab"
+
+    @check("Kv.Txn compares and does one of two lists")
+    def _():
+        def txn(expected):
+            request = drey.TxnRequest(
+                bucket=bucket,
+                compare=[drey.Compare(key=b"txn", condition=drey.Condition(value_is=expected))],
+                success=[put_op(b"txn", b"2")],
+                failure=[drey.Op(get=b"txn")])
+            return node.kv.Txn(request, timeout=TIMEOUT_S)
+
+        node.put(bucket, b"txn", b"1")
+        refused = txn(b"0")
+        assert not refused.succeeded and refused.results[0].entry.value == b"1", refused
+        assert txn(b"1").succeeded
+        assert node.get(bucket, b"txn").value == b"2"
+
+
+def check_sessions(node, bucket):
+    def open_session():
+        return node.kv.OpenSession(drey.OpenSessionRequest(bucket=bucket), timeout=TIMEOUT_S).session
+
+    @check("Kv.OpenSession: a write that is made again is applied once, and answered alike")
+    def _():
+        session = open_session()
+        request_id = drey.RequestId(session=session, sequence=1, first_unacked=1)
+        absent = drey.Condition(version_is=0)
+        first = node.put(bucket, b"once", b"1", condition=absent, id=request_id)
+        again = node.put(bucket, b"once", b"1", condition=absent, id=request_id)
+        assert first.applied and again == first, (first, again)
+        assert not node.put(bucket, b"once", b"1", condition=absent).applied
+
+    @check("a session that is not there has expired")
+    def _():
+        unknown = drey.RequestId(session=open_session() + 1000, sequence=1, first_unacked=1)
+        expect_error(lambda: node.put(bucket, b"never", b"1", id=unknown),
+                     grpc.StatusCode.FAILED_PRECONDITION, "session_expired")
+        assert node.get(bucket, b"never") is None
+
+
 def check_scans(node, bucket):
     keys = [f"scan/{number:04}".encode() for number in range(2000)]
 
@@ -423,6 +476,7 @@ def main(addresses):
     check_cluster(node)
     check_buckets(node, bucket)
     check_pairs(node, bucket)
+    check_sessions(node, bucket)
     check_scans(node, bucket)
     check_errors(node, bucket)
     for address in addresses[1:]:

@@ -24,8 +24,8 @@ fn version_is(version: u64) -> Condition {
     Condition { test: Some(Test::VersionIs(version)) }
 }
 
-/// Writes 1, 2, 3, .. to one key, each on condition that the one before is still there. Had any been applied twice, or been
-/// reported as it was not, the next would be refused. Returns the last number.
+/// Writes 1, 2, 3, .. to one key, each on condition that the one before is still there, and counts in a key of all. Had any
+/// been applied twice, or been reported as it was not, the next would be refused. Returns the last number.
 async fn chain(writer: usize, addresses: Vec<String>, stop: Arc<AtomicBool>, written: Arc<AtomicU64>) -> u64 {
     let mut order = addresses;
     order.rotate_left(writer % 3);
@@ -37,6 +37,8 @@ async fn chain(writer: usize, addresses: Vec<String>, stop: Arc<AtomicBool>, wri
         let answer = bucket.put_if(format!("w{writer}"), number.to_string(), version_is(version)).await.unwrap();
         assert!(answer.applied, "writer {writer}: write {number} met version {}, not {version}", answer.version);
         version = answer.version;
+        // One key for all: the sum is exact, or a write was lost or doubled.
+        bucket.increment("total", 1).await.unwrap();
         written.fetch_add(1, Ordering::Relaxed);
     }
     number
@@ -79,6 +81,8 @@ fn chains_of_conditional_writes_do_not_break_when_leaders_are_killed() {
             sum += last;
         }
         assert_eq!(sum, written.load(Ordering::Relaxed));
+        let total = client.bucket("default").increment("total", 0).await.unwrap();
+        assert_eq!(total, i64::try_from(sum).unwrap());
         println!("{sum} writes in {WRITERS} chains, {KILLS} leaders killed");
     });
 }

@@ -7,14 +7,14 @@
 use bytes::Bytes;
 
 use crate::error::Error;
-use crate::limits::{BUCKETS_PER_GROUP_MAX, REPLY_BYTES_MAX};
+use crate::limits::BUCKETS_PER_GROUP_MAX;
 use crate::machine::entry::EntryCommands;
 use crate::machine::keys::DataPrefix;
 use crate::machine::record::damaged;
 use crate::machine::sessions::Meaning;
 use crate::machine::{Bucket, DecodeError, Machine, ValueRecord, reply};
 use crate::name::{BucketName, Key};
-use crate::request::{BatchOp, BucketInfo, Command, Condition, Entry, OpResult, Reply, Write, WriteId};
+use crate::request::{BucketInfo, Command, Condition, Entry, Reply, Write, WriteId};
 use crate::storage::Committed;
 use crate::store::{Read, StoreError, WriteSet};
 use crate::types::{LogIndex, Version};
@@ -23,7 +23,7 @@ use crate::types::{LogIndex, Version};
 pub type Replies = Vec<(LogIndex, Vec<Result<Reply, Error>>)>;
 
 /// What a command comes to: the outer error ends the shard, the inner one is an answer.
-type Answer = Result<Result<Reply, Error>, StoreError>;
+pub(super) type Answer = Result<Result<Reply, Error>, StoreError>;
 
 impl Machine {
     /// Applies entries in order and says what to write: the data and where the group stands, in one batch. Entries that were
@@ -66,10 +66,10 @@ impl Machine {
     }
 }
 
-struct Batch<'a> {
-    machine: &'a mut Machine,
+pub(super) struct Batch<'a> {
+    pub(super) machine: &'a mut Machine,
     reader: &'a dyn Read,
-    writes: WriteSet,
+    pub(super) writes: WriteSet,
     /// Of the entry that is applied.
     index: LogIndex,
 }
@@ -149,6 +149,7 @@ impl Batch<'_> {
                 self.delete(name, key, condition.as_ref(), *return_previous)
             }
             Write::Batch { ops } => self.batch(name, ops),
+            Write::Txn { compare, success, failure } => self.txn(name, compare, success, failure),
             Write::OpenSession => Ok(Ok(self.open_session())),
         }
     }
@@ -249,80 +250,17 @@ impl Batch<'_> {
         Ok(Ok(Reply::Delete { applied, existed, version, previous }))
     }
 
-    /// All or nothing: what can be refused on the way (an answer that grows too large) is undone.
-    fn batch(&mut self, name: &BucketName, ops: &[BatchOp]) -> Answer {
-        let data = match self.data(name) {
-            Ok(data) => data,
-            Err(error) => return Ok(Err(error)),
-        };
-        let version = self.next_version();
-        let mut undo = Vec::new();
-        let may_be_refused = ops.iter().any(|op| matches!(op, BatchOp::Get { .. }));
-        let mut results = Vec::with_capacity(ops.len());
-        let mut reply_bytes = 0;
-        let mut changed = false;
-        for op in ops {
-            let (store_key, change) = match op {
-                BatchOp::Put { key, value, ttl_ms: _ } => {
-                    (data.key(key.as_bytes()), Some(ValueRecord::encode_plain(version, value)))
-                }
-                BatchOp::Delete { key } => {
-                    let store_key = data.key(key.as_bytes());
-                    if self.find(&store_key)?.is_none() {
-                        results.push(OpResult::default());
-                        continue;
-                    }
-                    (store_key, None)
-                }
-                BatchOp::Get { key } => {
-                    let entry = self.find(&data.key(key.as_bytes()))?.map(|record| record.entry(key.as_bytes()));
-                    reply_bytes += entry.as_ref().map_or(0, |entry| entry.key.len() + entry.value.len());
-                    results.push(OpResult { affected: 0, entry });
-                    if reply_bytes > REPLY_BYTES_MAX {
-                        break;
-                    }
-                    continue;
-                }
-            };
-            changed = true;
-            results.push(OpResult { affected: 1, entry: None });
-            if may_be_refused {
-                let before = self.writes.changes.insert(store_key.clone(), change);
-                undo.push((store_key, before));
-            } else {
-                self.writes.changes.insert(store_key, change);
-            }
-        }
-        if reply_bytes > REPLY_BYTES_MAX {
-            self.undo(undo);
-            return Ok(Err(Error::invalid(format!("the batch reads more than {REPLY_BYTES_MAX} bytes: split it"))));
-        }
-        if changed {
-            self.machine.meta.version = version;
-        }
-        Ok(Ok(Reply::Batch { version: self.machine.meta.version, results }))
-    }
-
-    fn undo(&mut self, changes: Vec<(Bytes, Option<Option<Bytes>>)>) {
-        for (key, before) in changes.into_iter().rev() {
-            match before {
-                Some(change) => self.writes.changes.insert(key, change),
-                None => self.writes.changes.remove(&key),
-            };
-        }
-    }
-
-    fn next_version(&self) -> Version {
+    pub(super) fn next_version(&self) -> Version {
         Version(self.machine.meta.version.0 + 1)
     }
 
-    fn data(&self, name: &BucketName) -> Result<DataPrefix, Error> {
+    pub(super) fn data(&self, name: &BucketName) -> Result<DataPrefix, Error> {
         let bucket = self.machine.bucket(name)?;
         Ok(self.machine.generation().data(bucket.created_version))
     }
 
     /// What is under a key now, the writes of this batch included.
-    fn find(&self, store_key: &Bytes) -> Result<Option<ValueRecord>, StoreError> {
+    pub(super) fn find(&self, store_key: &Bytes) -> Result<Option<ValueRecord>, StoreError> {
         let found = match self.writes.changes.get(store_key) {
             Some(change) => change.clone(),
             None => self.reader.get(store_key)?,
@@ -332,7 +270,7 @@ impl Batch<'_> {
 }
 
 impl Condition {
-    fn holds(&self, existing: Option<&ValueRecord>) -> bool {
+    pub(super) fn holds(&self, existing: Option<&ValueRecord>) -> bool {
         match self {
             Condition::VersionIs(version) => existing.map(|record| record.version).unwrap_or_default() == *version,
             Condition::ValueIs(value) => existing.is_some_and(|record| record.value == *value),

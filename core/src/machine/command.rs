@@ -7,7 +7,9 @@
 //! put      key length u16 | key | value length u32 | value | [ttl u64] | [condition]
 //! delete   key length u16 | key | [condition]
 //! session  nothing
-//! batch    count u16 | count x (op u8 | key length u16 | key | for a put: value length u32 | value | [ttl u64])
+//! txn      count u16 | count x (key length u16 | key | condition) | the operations of success, of failure: each as a batch
+//! batch    count u16 | count x (op u8 | key length u16 | key | by op)
+//!          a put: value length u32 | value | [ttl u64]; an append: value length u32 | value; an increment: by i64
 //! condition: test u8 | 0: version u64 / 1: value length u32 | value / 2 and 3: nothing (absent, present)
 //! ```
 //! Numbers are little-endian. What is in brackets is there when its flag is set; a flag that is not known is refused, so that an
@@ -31,6 +33,7 @@ const PUT: u8 = 2;
 const DELETE: u8 = 3;
 const BATCH: u8 = 4;
 const OPEN_SESSION: u8 = 5;
+const TXN: u8 = 6;
 
 const HAS_ID: u8 = 1;
 const HAS_TTL: u8 = 1 << 1;
@@ -45,6 +48,8 @@ const OP_DELETE: u8 = 1;
 const OP_GET: u8 = 2;
 /// A put with a time to live.
 const OP_PUT_TTL: u8 = 3;
+const OP_INCREMENT: u8 = 4;
+const OP_APPEND: u8 = 5;
 
 const TEST_VERSION: u8 = 0;
 const TEST_VALUE: u8 = 1;
@@ -80,11 +85,15 @@ impl Command {
                 put_condition(condition.as_ref(), out);
             }
             Write::OpenSession => {}
-            Write::Batch { ops } => {
-                out.put_u16_le(u16::try_from(ops.len()).expect("validated: few enough operations"));
-                for op in ops {
-                    put_op(op, out);
+            Write::Batch { ops } => put_ops(ops, out),
+            Write::Txn { compare, success, failure } => {
+                out.put_u16_le(u16::try_from(compare.len()).expect("validated: few enough comparisons"));
+                for (key, condition) in compare {
+                    put_key(key, out);
+                    put_condition(Some(condition), out);
                 }
+                put_ops(success, out);
+                put_ops(failure, out);
             }
         }
     }
@@ -109,14 +118,11 @@ impl Command {
             }
             Write::Delete { key, condition, .. } => key_len(key) + condition_len(condition),
             Write::OpenSession => 0,
-            Write::Batch { ops } => {
-                let op_len = |op: &BatchOp| match op {
-                    BatchOp::Put { key, value, ttl_ms } => {
-                        1 + key_len(key) + 4 + value.len() + optional(ttl_ms.is_some())
-                    }
-                    BatchOp::Delete { key } | BatchOp::Get { key } => 1 + key_len(key),
-                };
-                2 + ops.iter().map(op_len).sum::<usize>()
+            Write::Batch { ops } => ops_len(ops),
+            Write::Txn { compare, success, failure } => {
+                let compare_len =
+                    |(key, condition): &(Key, Condition)| key_len(key) + condition_len(&Some(condition.clone()));
+                2 + compare.iter().map(compare_len).sum::<usize>() + ops_len(success) + ops_len(failure)
             }
         };
         4 + self.bucket.as_bytes().len() + if self.id.is_some() { 24 } else { 0 } + write
@@ -159,6 +165,11 @@ impl Command {
             },
             BATCH => Write::Batch { ops: take_ops(&mut input)? },
             OPEN_SESSION => Write::OpenSession,
+            TXN => Write::Txn {
+                compare: take_compare(&mut input)?,
+                success: take_ops(&mut input)?,
+                failure: take_ops(&mut input)?,
+            },
             _ => return Err(DecodeError("unknown kind of command")),
         };
         input.finish()?;
@@ -188,7 +199,8 @@ impl Command {
             Write::Delete { condition, .. } => condition_fits(condition.as_ref()),
             Write::OpenSession if self.id.is_some() => Err(Error::invalid("a session is not opened within a session")),
             Write::OpenSession => Ok(()),
-            Write::Batch { ops } => batch_fits(ops),
+            Write::Batch { ops } => batch_fits(&[], &[ops]),
+            Write::Txn { compare, success, failure } => batch_fits(compare, &[success, failure]),
         }
     }
 
@@ -213,6 +225,7 @@ impl Command {
             }
             Write::OpenSession => (OPEN_SESSION, 0),
             Write::Batch { .. } => (BATCH, 0),
+            Write::Txn { .. } => (TXN, 0),
         };
         (kind, flags | flag(self.id.is_some(), HAS_ID))
     }
@@ -225,7 +238,7 @@ fn flags_of(kind: u8) -> Result<u8, DecodeError> {
         DROP => Ok(HAS_ID | HAS_CREATED_VERSION),
         PUT => Ok(HAS_ID | HAS_TTL | HAS_CONDITION | RETURN_PREVIOUS),
         DELETE => Ok(HAS_ID | HAS_CONDITION | RETURN_PREVIOUS),
-        BATCH => Ok(HAS_ID),
+        BATCH | TXN => Ok(HAS_ID),
         OPEN_SESSION => Ok(0),
         _ => Err(DecodeError("unknown kind of command")),
     }
@@ -263,6 +276,22 @@ fn put_condition(condition: Option<&Condition>, out: &mut Vec<u8>) {
     }
 }
 
+fn put_ops(ops: &[BatchOp], out: &mut Vec<u8>) {
+    out.put_u16_le(u16::try_from(ops.len()).expect("validated: few enough operations"));
+    ops.iter().for_each(|op| put_op(op, out));
+}
+
+fn ops_len(ops: &[BatchOp]) -> usize {
+    let key_len = |key: &Key| 1 + 2 + key.as_bytes().len();
+    let op_len = |op: &BatchOp| match op {
+        BatchOp::Put { key, value, ttl_ms } => key_len(key) + 4 + value.len() + if ttl_ms.is_some() { 8 } else { 0 },
+        BatchOp::Append { key, value } => key_len(key) + 4 + value.len(),
+        BatchOp::Increment { key, .. } => key_len(key) + 8,
+        BatchOp::Delete { key } | BatchOp::Get { key } => key_len(key),
+    };
+    2 + ops.iter().map(op_len).sum::<usize>()
+}
+
 fn put_op(op: &BatchOp, out: &mut Vec<u8>) {
     match op {
         BatchOp::Put { key, value, ttl_ms } => {
@@ -278,6 +307,16 @@ fn put_op(op: &BatchOp, out: &mut Vec<u8>) {
         BatchOp::Get { key } => {
             out.put_u8(OP_GET);
             put_key(key, out);
+        }
+        BatchOp::Increment { key, by } => {
+            out.put_u8(OP_INCREMENT);
+            put_key(key, out);
+            out.put_i64_le(*by);
+        }
+        BatchOp::Append { key, value } => {
+            out.put_u8(OP_APPEND);
+            put_key(key, out);
+            put_value(value, out);
         }
     }
 }
@@ -319,6 +358,20 @@ fn take_condition(input: &mut Cursor, present: bool) -> Result<Option<Condition>
     }))
 }
 
+fn take_compare(input: &mut Cursor) -> Result<Vec<(Key, Condition)>, DecodeError> {
+    let count = usize::from(input.u16()?);
+    // A comparison has 4 bytes at least: a count that cannot be true allocates nothing.
+    if count > BATCH_OPS_MAX || count * 4 > input.remaining() {
+        return Err(DecodeError("a transaction of a bad length"));
+    }
+    let compare = |_| {
+        let key = take_key(input)?;
+        let condition = take_condition(input, true)?.ok_or(DecodeError("a comparison without a condition"))?;
+        Ok((key, condition))
+    };
+    (0..count).map(compare).collect()
+}
+
 fn take_ops(input: &mut Cursor) -> Result<Vec<BatchOp>, DecodeError> {
     let count = usize::from(input.u16()?);
     // An operation has 4 bytes at least: a count that cannot be true allocates nothing.
@@ -335,6 +388,8 @@ fn take_ops(input: &mut Cursor) -> Result<Vec<BatchOp>, DecodeError> {
             }
             OP_DELETE => BatchOp::Delete { key },
             OP_GET => BatchOp::Get { key },
+            OP_INCREMENT => BatchOp::Increment { key, by: input.u64()?.cast_signed() },
+            OP_APPEND => BatchOp::Append { key, value: take_value(input)? },
             _ => return Err(DecodeError("unknown kind of operation")),
         });
     }
@@ -359,19 +414,32 @@ fn condition_fits(condition: Option<&Condition>) -> Result<(), Error> {
     if let Some(Condition::ValueIs(value)) = condition { value_fits(value) } else { Ok(()) }
 }
 
-fn batch_fits(ops: &[BatchOp]) -> Result<(), Error> {
-    if ops.len() > BATCH_OPS_MAX {
-        return Err(Error::invalid(format!("the batch has {} operations, the most is {BATCH_OPS_MAX}", ops.len())));
+/// Bounds what is compared and done in one command, in number and in bytes.
+fn batch_fits(compare: &[(Key, Condition)], lists: &[&Vec<BatchOp>]) -> Result<(), Error> {
+    let count = compare.len() + lists.iter().map(|ops| ops.len()).sum::<usize>();
+    if count > BATCH_OPS_MAX {
+        return Err(Error::invalid(format!("the batch has {count} operations, the most is {BATCH_OPS_MAX}")));
     }
     let mut bytes = 0;
-    for op in ops {
+    for (key, condition) in compare {
+        condition_fits(Some(condition))?;
+        bytes += key.as_bytes().len();
+        if let Condition::ValueIs(value) = condition {
+            bytes += value.len();
+        }
+    }
+    for op in lists.iter().copied().flatten() {
         bytes += match op {
             BatchOp::Put { key, value, ttl_ms } => {
                 no_ttl(*ttl_ms)?;
                 value_fits(value)?;
                 key.as_bytes().len() + value.len()
             }
-            BatchOp::Delete { key } | BatchOp::Get { key } => key.as_bytes().len(),
+            BatchOp::Append { key, value } => {
+                value_fits(value)?;
+                key.as_bytes().len() + value.len()
+            }
+            BatchOp::Delete { key } | BatchOp::Get { key } | BatchOp::Increment { key, .. } => key.as_bytes().len(),
         };
     }
     if bytes > BATCH_BYTES_MAX {

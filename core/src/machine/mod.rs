@@ -12,6 +12,7 @@ pub mod command;
 mod cursor;
 pub mod entry;
 pub mod keys;
+mod ops;
 mod purge;
 mod read;
 mod record;

@@ -24,6 +24,7 @@ const BATCH: u8 = 2;
 const CREATED: u8 = 3;
 const DROPPED: u8 = 4;
 const SESSION_OPENED: u8 = 5;
+const TXN: u8 = 6;
 const ERROR: u8 = 255;
 
 /// Appends the bytes of an answer. An error's text is cut at [`ERROR_TEXT_BYTES_MAX`].
@@ -46,11 +47,12 @@ pub fn encode(answer: &Result<Reply, Error>, out: &mut Vec<u8>) {
         Ok(Reply::Batch { version, results }) => {
             out.put_u8(BATCH);
             out.put_u64_le(version.0);
-            out.put_u16_le(u16::try_from(results.len()).expect("as many as the batch had operations"));
-            for result in results {
-                out.put_u64_le(result.affected);
-                put_entry(result.entry.as_ref(), out);
-            }
+            put_results(results, out);
+        }
+        Ok(Reply::Txn { succeeded, version, results }) => {
+            out.put_slice(&[TXN, u8::from(*succeeded)]);
+            out.put_u64_le(version.0);
+            put_results(results, out);
         }
         Ok(Reply::Created { bucket, created }) => {
             out.put_slice(&[CREATED, u8::from(*created)]);
@@ -93,12 +95,25 @@ pub fn decode(bytes: Bytes) -> Result<Result<Reply, Error>, DecodeError> {
             Ok(Reply::Created { bucket: take_info(&mut input)?, created })
         }
         DROPPED => Ok(Reply::Dropped { existed: take_bool(&mut input)? }),
+        TXN => Ok(Reply::Txn {
+            succeeded: take_bool(&mut input)?,
+            version: Version(input.u64()?),
+            results: take_results(&mut input)?,
+        }),
         SESSION_OPENED => Ok(Reply::SessionOpened { session: input.u64()? }),
         ERROR => Err(take_error(&mut input)?),
         _ => return Err(DecodeError("unknown kind of answer")),
     };
     input.finish()?;
     Ok(answer)
+}
+
+fn put_results(results: &[OpResult], out: &mut Vec<u8>) {
+    out.put_u16_le(u16::try_from(results.len()).expect("as many as there were operations"));
+    for result in results {
+        out.put_u64_le(result.affected);
+        put_entry(result.entry.as_ref(), out);
+    }
 }
 
 fn put_optional(number: Option<u64>, out: &mut Vec<u8>) {

@@ -78,15 +78,17 @@ impl<'a> Words<'a> {
     }
 
     fn condition(&self) -> Option<Condition> {
-        Some(match self.option("if")? {
-            "exists" => Condition::Exists(true),
-            "absent" => Condition::Exists(false),
-            other => match other.split_once(':') {
-                Some(("version", version)) => Condition::VersionIs(Version(number(version))),
-                Some(("value", value)) => Condition::ValueIs(Bytes::from(value.to_owned())),
-                _ => panic!("no condition: {other}"),
-            },
-        })
+        self.option("if").map(condition)
+    }
+}
+
+fn condition(word: &str) -> Condition {
+    match word.split_once(':') {
+        None if word == "exists" => Condition::Exists(true),
+        None if word == "absent" => Condition::Exists(false),
+        Some(("version", version)) => Condition::VersionIs(Version(number(version))),
+        Some(("value", value)) => Condition::ValueIs(Bytes::from(value.to_owned())),
+        _ => panic!("no condition: {word}"),
     }
 }
 
@@ -150,7 +152,7 @@ impl Script {
                 cluster.deliver(words.plain.get(1).map(|word| pair(word)));
             }
             "work" => words.numbers(1).into_iter().for_each(|id| cluster.work(id)),
-            "put" | "delete" | "batch" | "create" | "drop-bucket" | "open-session" => {
+            "put" | "delete" | "batch" | "txn" | "create" | "drop-bucket" | "open-session" => {
                 cluster.write(words.number(1), words.deadline_ms(), command(words));
             }
             "get" | "scan" | "buckets" => read(cluster, words),
@@ -285,19 +287,16 @@ fn command(words: &Words) -> Command {
             return_previous,
         },
         "delete" => Write::Delete { key: key(words.at(3)), condition, return_previous },
-        "batch" => {
-            let op = |word: &&str| {
-                let parts: Vec<&str> = word.split(':').collect();
-                match parts.as_slice() {
-                    ["put", name, value] => {
-                        BatchOp::Put { key: key(name), value: Bytes::from(value.to_string()), ttl_ms: None }
-                    }
-                    ["get", name] => BatchOp::Get { key: key(name) },
-                    ["delete", name] => BatchOp::Delete { key: key(name) },
-                    _ => panic!("no operation: {word}"),
-                }
-            };
-            Write::Batch { ops: words.plain[3..].iter().map(op).collect() }
+        "batch" => Write::Batch { ops: words.plain[3..].iter().map(|word| op(word)).collect() },
+        "txn" => {
+            let mut lists = words.plain[3..].split(|word| *word == "then" || *word == "else");
+            let compare = lists.next().unwrap_or_default().iter().map(|word| {
+                let (name, test) = word.split_once('?').expect("KEY?TEST");
+                (key(name), self::condition(test))
+            });
+            let compare = compare.collect();
+            let mut ops = || lists.next().unwrap_or_default().iter().map(|word| op(word)).collect();
+            Write::Txn { compare, success: ops(), failure: ops() }
         }
         "create" => Write::CreateBucket {
             default_ttl_ms: None,
@@ -310,6 +309,18 @@ fn command(words: &Words) -> Command {
         other => panic!("no write: {other}"),
     };
     Command { bucket, id: words.option("id").map(write_id), write }
+}
+
+fn op(word: &str) -> BatchOp {
+    let parts: Vec<&str> = word.split(':').collect();
+    match parts.as_slice() {
+        ["put", name, value] => BatchOp::Put { key: key(name), value: Bytes::from(value.to_string()), ttl_ms: None },
+        ["get", name] => BatchOp::Get { key: key(name) },
+        ["delete", name] => BatchOp::Delete { key: key(name) },
+        ["increment", name, by] => BatchOp::Increment { key: key(name), by: by.parse().expect("a number") },
+        ["append", name, value] => BatchOp::Append { key: key(name), value: Bytes::from(value.to_string()) },
+        _ => panic!("no operation: {word}"),
+    }
 }
 
 /// SESSION.SEQUENCE or SESSION.SEQUENCE.FIRST-UNACKNOWLEDGED.

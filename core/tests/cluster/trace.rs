@@ -150,6 +150,11 @@ fn answer(reply: &Result<Reply, Error>) -> String {
         }
         Ok(Reply::Buckets(buckets)) => buckets.iter().map(described).collect::<Vec<_>>().join(", "),
         Ok(Reply::Status(status)) => format!("{status:?}"),
+        Ok(Reply::Txn { succeeded, version, results }) => {
+            let results: Vec<String> = results.iter().map(result).collect();
+            let branch = if *succeeded { "succeeded" } else { "failed" };
+            format!("txn {branch}, version {version}: {}", results.join(", "))
+        }
         Ok(Reply::SessionOpened { session }) => format!("session {session}"),
         Ok(Reply::Done) => "done".into(),
     }

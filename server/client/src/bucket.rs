@@ -3,9 +3,9 @@
 use crate::logic::Kind;
 use crate::proto::{
     BatchRequest, BatchResponse, Condition, DeleteRequest, DeleteResponse, Entry, GetManyRequest, GetRequest,
-    PutRequest, PutResponse, ReadMode,
+    PutRequest, PutResponse, ReadMode, TxnRequest, TxnResponse,
 };
-use crate::{Batch, Client, Code, Error, Scan, ScanStream};
+use crate::{Batch, Client, Code, Error, Scan, ScanStream, Txn};
 use bytes::Bytes;
 
 /// A bucket of a cluster, which need not exist yet. Cheap to clone.
@@ -143,6 +143,26 @@ impl Bucket {
     pub async fn batch(&self, batch: Batch) -> Result<BatchResponse, Error> {
         let request = BatchRequest { bucket: self.name.clone(), ops: batch.ops, id: None };
         self.client.write(&self.name, request, |mut stubs, request| async move { stubs.kv.batch(request).await }).await
+    }
+
+    /// Compares, and does one of two batches, all of it or nothing.
+    ///
+    /// # Errors
+    /// As [`Bucket::put`].
+    pub async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
+        let request = TxnRequest { bucket: self.name.clone(), ..txn.request };
+        self.client.write(&self.name, request, |mut stubs, request| async move { stubs.kv.txn(request).await }).await
+    }
+
+    /// Adds to a value that is a decimal number, and says the sum; a missing one counts as 0.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] where the value is no number or the sum has more than 64 bits; else as [`Bucket::put`].
+    pub async fn increment(&self, key: impl Into<Bytes>, by: i64) -> Result<i64, Error> {
+        let response = self.batch(Batch::new().increment(key, by)).await?;
+        let entry = response.results.into_iter().next().and_then(|result| result.entry);
+        let sum = entry.and_then(|entry| std::str::from_utf8(&entry.value).ok()?.parse().ok());
+        sum.ok_or_else(|| Error::new(Code::Internal, "an increment was answered without a number"))
     }
 
     /// Reads entries in order, chunk by chunk, all from one consistent view. The client's time limit holds for the

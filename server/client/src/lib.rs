@@ -50,7 +50,7 @@ pub use bucket::Bucket;
 #[cfg(feature = "transport")]
 pub use client::{Builder, Client};
 #[cfg(feature = "transport")]
-pub use requests::{Batch, Scan};
+pub use requests::{Batch, Scan, Txn};
 #[cfg(feature = "transport")]
 pub use scan::ScanStream;
 

@@ -1,6 +1,6 @@
 //! Requests that are built up step by step, and short ways to say the common ones.
 
-use crate::proto::{self, Condition, KeyRange, Op, ReadMode, ScanRequest, condition::Test, op};
+use crate::proto::{self, Condition, KeyRange, Op, ReadMode, ScanRequest, TxnRequest, condition::Test, op};
 use bytes::Bytes;
 
 impl Condition {
@@ -49,10 +49,62 @@ impl Batch {
         self.op(op::Op::Delete(proto::DeleteOp { key: key.into() }))
     }
 
+    /// Adds a read of one key, as it is at this point of the batch.
+    #[must_use]
+    pub fn get(self, key: impl Into<Bytes>) -> Batch {
+        self.op(op::Op::Get(key.into()))
+    }
+
+    /// Adds to a value that is a decimal number; a missing one counts as 0. The result has the new entry.
+    #[must_use]
+    pub fn increment(self, key: impl Into<Bytes>, by: i64) -> Batch {
+        self.op(op::Op::Increment(proto::IncrementOp { key: key.into(), by }))
+    }
+
+    /// Adds bytes behind a value, or makes one.
+    #[must_use]
+    pub fn append(self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Batch {
+        self.op(op::Op::Append(proto::AppendOp { key: key.into(), value: value.into() }))
+    }
+
     /// Adds any operation of the protocol.
     #[must_use]
     pub fn op(mut self, op: op::Op) -> Batch {
         self.ops.push(Op { op: Some(op) });
+        self
+    }
+}
+
+/// Comparisons, and what is done if all of them hold, or if not.
+#[derive(Debug, Clone, Default)]
+pub struct Txn {
+    pub(crate) request: TxnRequest,
+}
+
+impl Txn {
+    /// A transaction that compares nothing yet, and so succeeds.
+    pub fn new() -> Txn {
+        Txn::default()
+    }
+
+    /// Adds a comparison.
+    #[must_use]
+    pub fn when(mut self, key: impl Into<Bytes>, condition: Condition) -> Txn {
+        self.request.compare.push(proto::Compare { key: key.into(), condition: Some(condition) });
+        self
+    }
+
+    /// What is done if all that is compared holds.
+    #[must_use]
+    pub fn then(mut self, batch: Batch) -> Txn {
+        self.request.success = batch.ops;
+        self
+    }
+
+    /// What is done if not.
+    #[must_use]
+    pub fn otherwise(mut self, batch: Batch) -> Txn {
+        self.request.failure = batch.ops;
         self
     }
 }

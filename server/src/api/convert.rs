@@ -27,14 +27,22 @@ pub(super) fn condition(condition: proto::Condition) -> Result<Condition, Error>
     }
 }
 
+/// A comparison without a condition would hold always or never as well.
+pub(super) fn compare(compare: proto::Compare) -> Result<(Key, Condition), Error> {
+    let tested = compare.condition.ok_or_else(|| Error::invalid("a comparison has no condition"))?;
+    Ok((Key::new(compare.key)?, condition(tested)?))
+}
+
 pub(super) fn batch_op(op: proto::Op) -> Result<BatchOp, Error> {
     match op.op {
         Some(op::Op::Put(put)) => Ok(BatchOp::Put { key: Key::new(put.key)?, value: put.value, ttl_ms: put.ttl_ms }),
         Some(op::Op::Delete(delete)) => Ok(BatchOp::Delete { key: Key::new(delete.key)? }),
         Some(op::Op::Get(key)) => Ok(BatchOp::Get { key: Key::new(key)? }),
         Some(op::Op::DeleteRange(_)) => Err(not_yet("delete_range")),
-        Some(op::Op::Increment(_)) => Err(not_yet("increment")),
-        Some(op::Op::Append(_)) => Err(not_yet("append")),
+        Some(op::Op::Increment(increment)) => {
+            Ok(BatchOp::Increment { key: Key::new(increment.key)?, by: increment.by })
+        }
+        Some(op::Op::Append(append)) => Ok(BatchOp::Append { key: Key::new(append.key)?, value: append.value }),
         None => Err(Error::invalid("an operation of the batch is empty, or newer than this node")),
     }
 }
@@ -79,9 +87,10 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_yet_says_so() {
-        let append = op::Op::Append(proto::AppendOp { key: "k".into(), value: "v".into() });
-        let refused = batch_op(proto::Op { op: Some(append) }).expect_err("append does not exist yet");
-        assert_eq!(refused, Error::invalid("append is not supported yet in a batch"));
+        let range = op::Op::DeleteRange(proto::RangeOp::default());
+        let refused = batch_op(proto::Op { op: Some(range) }).expect_err("range deletes do not exist yet");
+        assert_eq!(refused, Error::invalid("delete_range is not supported yet in a batch"));
+        assert!(compare(proto::Compare { key: "k".into(), condition: None }).is_err());
         assert!(batch_op(proto::Op { op: None }).is_err());
         assert!(condition(proto::Condition { test: None }).is_err());
         assert!(read_mode(7).is_err());

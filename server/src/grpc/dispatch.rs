@@ -12,8 +12,7 @@ use super::{health, message, plain, timeout};
 use crate::api::{self, Backend};
 
 /// Calls of the protocol that are not served yet.
-const NOT_YET: [&str; 12] = [
-    "/drey.v1.Kv/Txn",
+const NOT_YET: [&str; 11] = [
     "/drey.v1.Kv/DeleteRange",
     "/drey.v1.Kv/Watch",
     "/drey.v1.Kv/Expire",
@@ -60,6 +59,7 @@ async fn call<B: Backend>(backend: &B, request: Request<Incoming>) -> Result<Res
             call.unary(async |request, left_ms| api::get_many(backend, request, left_ms).await).await
         }
         "/drey.v1.Kv/Batch" => call.unary(async |request, left_ms| api::batch(backend, request, left_ms).await).await,
+        "/drey.v1.Kv/Txn" => call.unary(async |request, left_ms| api::txn(backend, request, left_ms).await).await,
         "/drey.v1.Kv/OpenSession" => {
             call.unary(async |request, left_ms| api::open_session(backend, request, left_ms).await).await
         }

@@ -307,6 +307,7 @@ impl State {
                 let existed = before.is_some();
                 Reply::Delete { applied, existed, version, previous: before.filter(|_| return_previous) }
             }
+            Write::Txn { .. } => return Err(Error::invalid("not in this fake")),
             Write::OpenSession => Reply::SessionOpened { session: version.0 },
             Write::Batch { ops } => {
                 self.pairs(&bucket)?;
@@ -327,6 +328,7 @@ impl State {
             BatchOp::Delete { key } => {
                 Ok(OpResult { affected: u64::from(self.delete(bucket, key.as_bytes())), entry: None })
             }
+            BatchOp::Increment { .. } | BatchOp::Append { .. } => Err(Error::invalid("not in this fake")),
             BatchOp::Get { key } => Ok(OpResult { affected: 0, entry: self.get(bucket, key.as_bytes())? }),
         }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use drey_client::proto::kv_client::KvClient;
 use drey_client::proto::{
-    AppendOp, BatchRequest, CreateBucketRequest, GetRequest, JoinRequest, JoinResponse, Op, PutRequest, RequestId,
-    TxnRequest, TxnResponse, op,
+    BatchRequest, CreateBucketRequest, DeleteRangeRequest, DeleteRangeResponse, GetRequest, JoinRequest, JoinResponse,
+    Op, PutRequest, RangeOp, RequestId, TxnResponse, op,
 };
 use drey_core::limits::VALUE_BYTES_MAX;
 use tonic::transport::Channel;
@@ -74,10 +74,10 @@ fn requests_that_cannot_be_right_are_refused() {
         refused(PutRequest { value, ..valid.clone() }, &VALUE_BYTES_MAX.to_string()).await;
         let missing = kv.put(PutRequest { bucket: "missing".into(), ..valid }).await.unwrap_err();
         assert_eq!((missing.code(), name_of(&missing)), (Code::NotFound, "bucket_not_found"));
-        let append = op::Op::Append(AppendOp { key: "k".into(), value: "v".into() });
-        let batch = BatchRequest { ops: vec![Op { op: Some(append) }], ..BatchRequest::default() };
+        let range = op::Op::DeleteRange(RangeOp::default());
+        let batch = BatchRequest { ops: vec![Op { op: Some(range) }], ..BatchRequest::default() };
         let status = kv.batch(batch).await.unwrap_err();
-        assert!(status.code() == Code::InvalidArgument && status.message().contains("append"), "{status}");
+        assert!(status.code() == Code::InvalidArgument && status.message().contains("delete_range"), "{status}");
         let mode = kv.get(GetRequest { read: 9, ..get("k") }).await.unwrap_err();
         assert!(mode.code() == Code::InvalidArgument && mode.message().contains("read mode 9"), "{mode}");
         works(&mut kv).await;
@@ -151,8 +151,9 @@ fn calls_that_do_not_exist_or_not_yet_are_unimplemented() {
             assert_eq!((status.code(), name_of(&status)), (Code::Unimplemented, "unimplemented"));
             assert!(status.message().contains(why), "{status}");
         };
-        let txn = unary::<_, TxnResponse>(&channel, "/drey.v1.Kv/Txn", TxnRequest::default()).await;
-        unimplemented(txn.unwrap_err(), "/drey.v1.Kv/Txn is not served yet");
+        let range = DeleteRangeRequest::default();
+        let range = unary::<_, DeleteRangeResponse>(&channel, "/drey.v1.Kv/DeleteRange", range).await;
+        unimplemented(range.unwrap_err(), "/drey.v1.Kv/DeleteRange is not served yet");
         let join = unary::<_, JoinResponse>(&channel, "/drey.v1.Cluster/Join", JoinRequest::default()).await;
         unimplemented(join.unwrap_err(), "not served yet");
         let unknown = unary::<_, JoinResponse>(&channel, "/drey.v1.Kv/Nothing", JoinRequest::default()).await;

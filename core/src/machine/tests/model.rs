@@ -101,20 +101,20 @@ impl Model {
             data => {
                 let version = &mut self.version;
                 let bucket = self.buckets.get_mut(name).ok_or_else(|| Error::BucketNotFound(name.to_string()))?;
-                Ok(change(&mut bucket.pairs, version, data))
+                change(&mut bucket.pairs, version, data)
             }
         }
     }
 }
 
-fn change(pairs: &mut BTreeMap<Bytes, (u64, Bytes)>, version: &mut u64, write: &Write) -> Reply {
-    match write {
+fn change(pairs: &mut BTreeMap<Bytes, (u64, Bytes)>, version: &mut u64, write: &Write) -> Result<Reply, Error> {
+    Ok(match write {
         Write::Put { key, value, condition, return_previous, .. } => {
             let before = pairs.get(key.as_bytes()).cloned();
             let previous = before.clone().filter(|_| *return_previous).map(|found| entry(key.as_bytes(), found));
             if !holds(condition.as_ref(), &before) {
                 let existing = Version(before.map_or(0, |(version, _)| version));
-                return Reply::Put { applied: false, version: existing, previous };
+                return Ok(Reply::Put { applied: false, version: existing, previous });
             }
             *version += 1;
             pairs.insert(key.as_bytes().clone(), (*version, value.clone()));
@@ -131,34 +131,66 @@ fn change(pairs: &mut BTreeMap<Bytes, (u64, Bytes)>, version: &mut u64, write: &
             Reply::Delete { applied, existed, version: Version(*version), previous }
         }
         Write::Batch { ops } => {
-            let next = *version + 1;
-            let mut changed = false;
-            let results = ops
-                .iter()
-                .map(|op| match op {
-                    BatchOp::Put { key, value, .. } => {
-                        pairs.insert(key.as_bytes().clone(), (next, value.clone()));
-                        changed = true;
-                        OpResult { affected: 1, entry: None }
-                    }
-                    BatchOp::Delete { key } => {
-                        let existed = pairs.remove(key.as_bytes()).is_some();
-                        changed |= existed;
-                        OpResult { affected: u64::from(existed), entry: None }
-                    }
-                    BatchOp::Get { key } => {
-                        let found = pairs.get(key.as_bytes()).cloned();
-                        OpResult { affected: 0, entry: found.map(|found| entry(key.as_bytes(), found)) }
-                    }
-                })
-                .collect();
-            if changed {
-                *version = next;
-            }
+            let results = all(pairs, version, ops)?;
             Reply::Batch { version: Version(*version), results }
         }
+        Write::Txn { compare, success, failure } => {
+            let succeeded =
+                compare.iter().all(|(key, condition)| holds(Some(condition), &pairs.get(key.as_bytes()).cloned()));
+            let results = all(pairs, version, if succeeded { success } else { failure })?;
+            Reply::Txn { succeeded, version: Version(*version), results }
+        }
         Write::CreateBucket { .. } | Write::DropBucket { .. } | Write::OpenSession => unreachable!("not about data"),
+    })
+}
+
+/// All operations on a copy, which then takes the place of what was there.
+fn all(pairs: &mut BTreeMap<Bytes, (u64, Bytes)>, version: &mut u64, ops: &[BatchOp]) -> Result<Vec<OpResult>, Error> {
+    let mut copy = pairs.clone();
+    let next = *version + 1;
+    let mut changed = false;
+    let mut results = Vec::new();
+    for op in ops {
+        results.push(match op {
+            BatchOp::Put { key, value, .. } => {
+                copy.insert(key.as_bytes().clone(), (next, value.clone()));
+                changed = true;
+                OpResult { affected: 1, entry: None }
+            }
+            BatchOp::Delete { key } => {
+                let existed = copy.remove(key.as_bytes()).is_some();
+                changed |= existed;
+                OpResult { affected: u64::from(existed), entry: None }
+            }
+            BatchOp::Get { key } => {
+                let found = copy.get(key.as_bytes()).cloned();
+                OpResult { affected: 0, entry: found.map(|found| entry(key.as_bytes(), found)) }
+            }
+            BatchOp::Increment { key, by } => {
+                let before = copy.get(key.as_bytes()).map_or("0".into(), |(_, value)| value.clone());
+                let text = String::from_utf8(before.to_vec()).expect("text");
+                let sum = text.parse::<i64>().map_err(|_| {
+                    let key = String::from_utf8_lossy(key.as_bytes());
+                    Error::invalid(format!("cannot increment key {key:?}: its value is no number of 64 bits"))
+                })? + by;
+                copy.insert(key.as_bytes().clone(), (next, sum.to_string().into()));
+                changed = true;
+                let made = copy[key.as_bytes()].clone();
+                OpResult { affected: 1, entry: Some(entry(key.as_bytes(), made)) }
+            }
+            BatchOp::Append { key, value } => {
+                let before = copy.get(key.as_bytes()).map_or(Bytes::new(), |(_, value)| value.clone());
+                copy.insert(key.as_bytes().clone(), (next, [before, value.clone()].concat().into()));
+                changed = true;
+                OpResult { affected: 1, entry: None }
+            }
+        });
     }
+    if changed {
+        *version = next;
+    }
+    *pairs = copy;
+    Ok(results)
 }
 
 fn entry(key: &Bytes, (version, value): (u64, Bytes)) -> Entry {

@@ -44,6 +44,8 @@ fn op() -> impl Strategy<Value = BatchOp> {
         (any_key(), bytes(), any::<Option<u64>>()).prop_map(|(key, value, ttl_ms)| BatchOp::Put { key, value, ttl_ms }),
         any_key().prop_map(|key| BatchOp::Delete { key }),
         any_key().prop_map(|key| BatchOp::Get { key }),
+        (any_key(), any::<i64>()).prop_map(|(key, by)| BatchOp::Increment { key, by }),
+        (any_key(), bytes()).prop_map(|(key, value)| BatchOp::Append { key, value }),
     ]
 }
 
@@ -71,6 +73,8 @@ pub(super) fn any_command() -> impl Strategy<Value = Command> {
         (any_key(), option::of(condition()), any::<bool>())
             .prop_map(|(key, condition, return_previous)| { Write::Delete { key, condition, return_previous } }),
         vec(op(), 0..12).prop_map(|ops| Write::Batch { ops }),
+        (vec((any_key(), condition()), 0..4), vec(op(), 0..4), vec(op(), 0..4))
+            .prop_map(|(compare, success, failure)| Write::Txn { compare, success, failure }),
         Just(Write::OpenSession),
     ];
     let id = any::<Option<(u64, u64, u64)>>()
@@ -125,7 +129,7 @@ fn error() -> impl Strategy<Value = Error> {
 
 /// Any answer that a write can have.
 pub(super) fn any_answer() -> impl Strategy<Value = Result<Reply, Error>> {
-    let result = (any::<u64>(), option::of(any_entry())).prop_map(|(affected, entry)| OpResult { affected, entry });
+    let result = || (any::<u64>(), option::of(any_entry())).prop_map(|(affected, entry)| OpResult { affected, entry });
     prop_oneof![
         (any::<bool>(), any::<u64>(), option::of(any_entry())).prop_map(|(applied, version, previous)| {
             Ok(Reply::Put { applied, version: Version(version), previous })
@@ -133,11 +137,14 @@ pub(super) fn any_answer() -> impl Strategy<Value = Result<Reply, Error>> {
         (any::<(bool, bool, u64)>(), option::of(any_entry())).prop_map(|((applied, existed, version), previous)| {
             Ok(Reply::Delete { applied, existed, version: Version(version), previous })
         }),
-        (any::<u64>(), vec(result, 0..8))
+        (any::<u64>(), vec(result(), 0..8))
             .prop_map(|(version, results)| Ok(Reply::Batch { version: Version(version), results })),
         (info(), any::<bool>()).prop_map(|(bucket, created)| Ok(Reply::Created { bucket, created })),
         any::<bool>().prop_map(|existed| Ok(Reply::Dropped { existed })),
         any::<u64>().prop_map(|session| Ok(Reply::SessionOpened { session })),
+        (any::<bool>(), any::<u64>(), vec(result(), 0..8)).prop_map(|(succeeded, version, results)| {
+            Ok(Reply::Txn { succeeded, version: Version(version), results })
+        }),
         error().prop_map(Err),
     ]
 }
@@ -153,7 +160,7 @@ fn few_keys() -> impl Strategy<Value = Key> {
 }
 
 fn few_values() -> impl Strategy<Value = Bytes> {
-    prop::sample::select(vec!["", "x", "yy"]).prop_map(Bytes::from)
+    prop::sample::select(vec!["", "x", "7"]).prop_map(Bytes::from)
 }
 
 fn few_conditions() -> impl Strategy<Value = Condition> {
@@ -166,11 +173,15 @@ fn few_conditions() -> impl Strategy<Value = Condition> {
 
 /// A valid command that often meets what others did.
 pub(super) fn meeting_command() -> impl Strategy<Value = Command> {
-    let op = prop_oneof![
-        (few_keys(), few_values()).prop_map(|(key, value)| BatchOp::Put { key, value, ttl_ms: None }),
-        few_keys().prop_map(|key| BatchOp::Delete { key }),
-        few_keys().prop_map(|key| BatchOp::Get { key }),
-    ];
+    let op = || {
+        prop_oneof![
+            (few_keys(), few_values()).prop_map(|(key, value)| BatchOp::Put { key, value, ttl_ms: None }),
+            few_keys().prop_map(|key| BatchOp::Delete { key }),
+            few_keys().prop_map(|key| BatchOp::Get { key }),
+            (few_keys(), -2i64..3).prop_map(|(key, by)| BatchOp::Increment { key, by }),
+            (few_keys(), few_values()).prop_map(|(key, value)| BatchOp::Append { key, value }),
+        ]
+    };
     let write = prop_oneof![
         2 => any::<bool>().prop_map(|if_not_exists| {
             Write::CreateBucket { default_ttl_ms: None, max_bytes: None, if_not_exists, created_ms: 7 }
@@ -184,7 +195,9 @@ pub(super) fn meeting_command() -> impl Strategy<Value = Command> {
         3 => (few_keys(), option::of(few_conditions()), any::<bool>()).prop_map(
             |(key, condition, return_previous)| Write::Delete { key, condition, return_previous }
         ),
-        3 => vec(op, 0..6).prop_map(|ops| Write::Batch { ops }),
+        3 => vec(op(), 0..6).prop_map(|ops| Write::Batch { ops }),
+        3 => (vec((few_keys(), few_conditions()), 0..3), vec(op(), 0..4), vec(op(), 0..4))
+            .prop_map(|(compare, success, failure)| Write::Txn { compare, success, failure }),
         3 => Just(Write::OpenSession),
     ];
     // Sessions are named by versions, of which there are few.
