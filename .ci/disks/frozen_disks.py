@@ -1,4 +1,4 @@
-"""Syncing is real: while the disks of a quorum take no write, no write is acknowledged.
+"""While the disks of a quorum take no write, no write is acknowledged. That a write is synced as well, power_cut.py shows.
 
 Three nodes; the data of n1 and n2 lie on file systems of their own. While `fsfreeze` holds one, a write to it waits,
 and does not fail.

@@ -23,6 +23,9 @@ const NAME_DEFAULT: &str = "n1";
 const GROUPS_DEFAULT: u32 = 16;
 const IDENTITY_FILE: &str = "identity.json";
 const PEERS_FILE: &str = "peers.json";
+/// In the log's directory: whose log it is.
+const LOG_OWNER_FILE: &str = "owner.json";
+const NAME_BYTES_MAX: usize = 64;
 
 /// A member as the cluster knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +59,14 @@ pub struct Identity {
     pub members: Vec<Member>,
 }
 
+/// Whose log it is.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct LogOwner {
+    cluster: String,
+    node: u64,
+    incarnation: u64,
+}
+
 /// Why a node has no identity.
 #[derive(Debug, Error)]
 pub enum IdentityError {
@@ -77,6 +88,9 @@ pub enum IdentityError {
         /// How.
         reason: String,
     },
+    /// The log is not where it should be, or another's.
+    #[error("{0}")]
+    Log(String),
     /// A flag contradicts the data directory.
     #[error("{0}")]
     Contradiction(String),
@@ -96,8 +110,9 @@ impl Identity {
         self.members.iter().map(|member| NodeId(member.id)).collect()
     }
 
-    /// Reads who the node is, or decides it for an empty directory. `address` is where others reach it.
-    pub fn load_or_found(config: &Config, address: &str) -> Result<Identity, IdentityError> {
+    /// Reads who the node is, or decides it for an empty directory. `address` is where others reach it, `log_dir` where the
+    /// log is, or is to be.
+    pub fn load_or_found(config: &Config, address: &str, log_dir: &Path) -> Result<Identity, IdentityError> {
         let path = config.data_dir.join(IDENTITY_FILE);
         match fs::read(&path) {
             Ok(bytes) => {
@@ -108,13 +123,14 @@ impl Identity {
                     return Err(IdentityError::Damaged { path, reason });
                 }
                 identity.agree(config)?;
+                identity.owns_log(log_dir)?;
                 Ok(identity)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let identity = Identity::found(config, address)?;
-                let text = serde_json::to_vec_pretty(&identity)
-                    .map_err(|error| IdentityError::Damaged { path: path.clone(), reason: error.to_string() })?;
-                replace(&path, &text)?;
+                // The log's mark comes first: a node that knows who it is has a log.
+                identity.mark_log(log_dir, &path)?;
+                replace(&path, &json(&path, &identity)?)?;
                 Ok(identity)
             }
             Err(source) => Err(IdentityError::Io { operation: "read", path, source }),
@@ -124,6 +140,17 @@ impl Identity {
     fn found(config: &Config, address: &str) -> Result<Identity, IdentityError> {
         let invalid = |text: String| Err(IdentityError::Invalid(text));
         let name = config.name.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned());
+        let good = |name: &str| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+            !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.chars().all(plain)
+        };
+        if let Some(bad) =
+            config.initial_members.iter().map(|member| &member.name).chain([&name]).find(|name| !good(name))
+        {
+            return invalid(format!(
+                "{bad:?} cannot be a node's name: write 1 to {NAME_BYTES_MAX} of a-z A-Z 0-9 . _ -"
+            ));
+        }
         let groups = config.groups.unwrap_or(GROUPS_DEFAULT);
         if groups == 0 || groups > limits::GROUPS_MAX {
             return invalid(format!("--groups must be from 1 to {}", limits::GROUPS_MAX));
@@ -137,6 +164,11 @@ impl Identity {
         if founders.windows(2).any(|pair| pair[0].name == pair[1].name) || founders.len() > limits::MEMBERS_MAX {
             return invalid(format!("--initial-members must name each of at most {} once", limits::MEMBERS_MAX));
         }
+        if let Some(twice) = founders.iter().enumerate().find_map(|(at, one)| {
+            founders[..at].iter().any(|other| other.address == one.address).then_some(&one.address)
+        }) {
+            return invalid(format!("--initial-members has the address {twice} twice"));
+        }
         let Some(place) = founders.iter().position(|founder| founder.name == name) else {
             return invalid(format!("--initial-members does not name this node, {name:?} (--name)"));
         };
@@ -145,9 +177,12 @@ impl Identity {
             let known = &founders[place].address;
             return invalid(format!("--advertise {advertised} is not what --initial-members says of {name}, {known}"));
         }
-        if founders[place].address.parse().is_ok_and(|address: SocketAddr| address.ip().is_unspecified()) {
-            let address = &founders[place].address;
-            return invalid(format!("nobody can reach this node at {address}: say with --advertise where they can"));
+        let unspecified =
+            |address: &str| address.parse().is_ok_and(|address: SocketAddr| address.ip().is_unspecified());
+        if let Some(FoundingMember { name, address }) = founders.iter().find(|founder| unspecified(&founder.address)) {
+            return invalid(format!(
+                "nobody can reach {name} at {address}: say with --advertise, or in --initial-members, where they can"
+            ));
         }
         let cluster = match founders.len() {
             1 => u128::from(random_u64()?) << 64 | u128::from(random_u64()?),
@@ -193,8 +228,64 @@ impl Identity {
                 let is = self.members.iter().map(|member| format!("{}={}", member.name, member.address));
                 contradicts("initial-members", &list(is.collect()), &list(wanted.collect()))
             }
+            Config { advertise: Some(address), .. } if *address != self.address() => {
+                contradicts("advertise", &self.address(), address)
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Where others reach this node.
+    pub fn address(&self) -> &str {
+        self.members.iter().find(|member| member.id == self.node).map_or("", |own| &own.address)
+    }
+
+    /// A log that was lost, or that is looked for in the wrong place, must not be taken for one that has not begun.
+    fn owns_log(&self, log_dir: &Path) -> Result<(), IdentityError> {
+        let path = log_dir.join(LOG_OWNER_FILE);
+        let owner = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice::<LogOwner>(&bytes)
+                .map_err(|error| IdentityError::Damaged { path: path.clone(), reason: error.to_string() })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(IdentityError::Log(format!(
+                    "the log of this node is not in {}: say with --log-dir where it is; without it the node's data are lost, \
+                     and it must not start as if they were not",
+                    log_dir.display()
+                )));
+            }
+            Err(source) => return Err(IdentityError::Io { operation: "read", path, source }),
+        };
+        if owner != self.log_owner() {
+            let log_dir = log_dir.display();
+            return Err(IdentityError::Log(format!("the log in {log_dir} belongs to another node or data directory")));
+        }
+        Ok(())
+    }
+
+    fn mark_log(&self, log_dir: &Path, identity: &Path) -> Result<(), IdentityError> {
+        fs::create_dir_all(log_dir).map_err(|source| IdentityError::Io {
+            operation: "make the log's directory",
+            path: log_dir.to_owned(),
+            source,
+        })?;
+        let mut entries = fs::read_dir(log_dir).map_err(|source| IdentityError::Io {
+            operation: "list",
+            path: log_dir.to_owned(),
+            source,
+        })?;
+        if entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().ends_with(".log"))) {
+            return Err(IdentityError::Log(format!(
+                "{} holds a log, but {} is missing: restore it from a copy, or give empty directories for a new node",
+                log_dir.display(),
+                identity.display()
+            )));
+        }
+        let path = log_dir.join(LOG_OWNER_FILE);
+        replace(&path, &json(&path, &self.log_owner())?)
+    }
+
+    fn log_owner(&self) -> LogOwner {
+        LogOwner { cluster: self.cluster.clone(), node: self.node, incarnation: self.incarnation }
     }
 
     /// In whatever order they are written down.
@@ -227,6 +318,11 @@ pub(crate) fn save_acquaintances(data_dir: &Path, met: &Acquaintances) -> Result
     let text = serde_json::to_vec(&kept)
         .map_err(|error| IdentityError::Damaged { path: path.clone(), reason: error.to_string() })?;
     replace(&path, &text)
+}
+
+fn json(path: &Path, content: &impl Serialize) -> Result<Vec<u8>, IdentityError> {
+    serde_json::to_vec_pretty(content)
+        .map_err(|error| IdentityError::Damaged { path: path.to_owned(), reason: error.to_string() })
 }
 
 /// Writes a file so that after a crash it has the old content or the new.

@@ -104,8 +104,12 @@ impl Node {
         let bound = BoundListener::bind(config.listen)?;
         let address = bound.address();
         let advertised = config.advertise.clone().unwrap_or_else(|| address.to_string());
-        let identity = Identity::load_or_found(&config, &advertised)?;
         let log_dir = config.log_dir.clone().unwrap_or_else(|| config.data_dir.join("log"));
+        let identity = Identity::load_or_found(&config, &advertised, &log_dir)?;
+        if identity.address().parse().is_ok_and(|known: SocketAddr| known.port() != address.port()) {
+            let known = identity.address();
+            tracing::warn!(%address, known, "listens elsewhere than its cluster knows: peers and clients go to the latter");
+        }
         let log_directory = LogDirectory::open(&log_dir, config.log.segment_bytes, SPARE_SEGMENTS_MAX)?;
         let log = recover_log(&log_directory, &identity)?;
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);

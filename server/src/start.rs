@@ -43,14 +43,16 @@ pub fn run(args: &StartArgs) -> Exit {
 }
 
 fn refuse(why: &str, exit: Exit) -> Exit {
-    eprintln!("error: the node cannot run\n  why: {why}\n  try: drey start --help");
+    // Other reasons say themselves what helps.
+    let next = if exit == Exit::Usage { "\n  try: drey start --help" } else { "" };
+    eprintln!("error: the node cannot run\n  why: {why}{next}");
     exit
 }
 
 fn config(args: &StartArgs) -> Result<Config, String> {
     let listen = resolve(&args.listen)?;
     if args.name.is_none() && !args.initial_members.is_empty() {
-        return Err("--initial-members names several nodes: say with --name which of them this one is".to_owned());
+        return Err("--initial-members names nodes: say with --name which of them this one is".to_owned());
     }
     let members = args
         .initial_members

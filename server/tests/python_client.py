@@ -174,8 +174,12 @@ def check_pairs(node, bucket):
 
     @check("Kv.Get reads locally")
     def _():
-        entry = node.get(bucket, b"alice", read=drey.LOCAL)
-        assert entry is None or entry.key == b"alice", entry
+        # This node's own copy: soon there, and no sooner.
+        deadline = time.monotonic() + TIMEOUT_S
+        while (entry := node.get(bucket, b"alice", read=drey.LOCAL)) is None:
+            assert time.monotonic() < deadline, "it never comes"
+            time.sleep(0.02)
+        assert entry.key == b"alice", entry
 
     @check("Kv.Get has no entry for a missing key")
     def _():

@@ -1,6 +1,6 @@
 //! `drey start` and `drey demo` as a user meets them: real processes, started, stopped, killed, and given what they cannot take.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -127,7 +127,12 @@ fn flags_that_would_make_a_node_another_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     assert_eq!(start(&data, "--groups 4").running.stop(), Some(0));
-    for (flag, word) in [("--name other", "name"), ("--engine memory", "engine"), ("--groups 5", "groups")] {
+    for (flag, word) in [
+        ("--name other", "name"),
+        ("--engine memory", "engine"),
+        ("--groups 5", "groups"),
+        ("--advertise a:1", "advertise"),
+    ] {
         let output = drey("", &format!("start --listen 127.0.0.1:0 --data-dir {} {flag}", data.display()));
         refused(&output, 5, word);
     }
@@ -136,10 +141,33 @@ fn flags_that_would_make_a_node_another_are_refused() {
         ("--listen 127.0.0.1:70000", "--listen"),
         ("--listen 0.0.0.0:0", "--advertise"),
         ("--initial-members n1=127.0.0.1:1", "--initial-members"),
+        ("--name a --initial-members a=127.0.0.1:1,b=127.0.0.1:1", "twice"),
+        ("--name a --initial-members a=127.0.0.1:1,b=0.0.0.0:1", "nobody can reach b"),
+        ("--name a/b", "name"),
     ] {
         refused(&drey("", &format!("start --data-dir {}2 {nonsense}", data.display())), 2, word);
     }
     assert_eq!(start(&data, "").running.stop(), Some(0));
+}
+
+#[test]
+fn a_log_that_is_not_there_is_not_taken_for_one_that_has_not_begun() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, log) = (directory.path().join("data"), directory.path().join("log"));
+    let node = start(&data, &format!("--engine memory --log-dir {}", log.display()));
+    done(&drey(&node.address, "set key value"));
+    assert_eq!(node.running.stop(), Some(0));
+    let elsewhere = drey("", &format!("start --listen 127.0.0.1:0 --data-dir {}", data.display()));
+    refused(&elsewhere, 5, "--log-dir");
+    let of_another = format!("start --listen 127.0.0.1:0 --data-dir {}2 --log-dir {}", data.display(), log.display());
+    refused(&drey("", &of_another), 5, "identity.json is missing");
+    let node = start(&data, &format!("--log-dir {}", log.display()));
+    assert_eq!(done(&drey(&node.address, "get key")), "value");
+    assert_eq!(node.running.stop(), Some(0));
+    std::fs::remove_dir_all(&log).unwrap();
+    let lost =
+        drey("", &format!("start --listen 127.0.0.1:0 --data-dir {} --log-dir {}", data.display(), log.display()));
+    refused(&lost, 5, "lost");
 }
 
 #[test]
@@ -156,14 +184,15 @@ fn what_a_node_cannot_take_gets_its_error_and_the_node_goes_on() {
     let mut large = command(server, "set large -").stdin(Stdio::piped()).spawn().unwrap();
     // It may hang up before it has read all.
     let _ = large.stdin.take().unwrap().write_all(&vec![7; 5 << 20]);
-    refused(&large.wait_with_output().unwrap(), 5, "the most is");
+    refused(&large.wait_with_output().unwrap(), 5, "a value may have 1048576");
     for garbage in [&b"GARBAGE\r\n\r\n"[..], b"\0\0\0\0", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnonsense", &[0xff; 4096]] {
         let mut socket = TcpStream::connect(server).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         socket.write_all(garbage).unwrap();
         socket.shutdown(std::net::Shutdown::Write).unwrap();
-        // It answers or not, and hangs up.
-        let _ = socket.read_to_end(&mut Vec::new());
+        // It answers or not, and hangs up before this end gives up.
+        let ended = socket.read_to_end(&mut Vec::new()).map_err(|error| error.kind());
+        assert!(matches!(ended, Ok(_) | Err(ErrorKind::ConnectionReset)), "{ended:?} after {garbage:?}");
     }
     done(&drey(server, "set key value"));
     assert_eq!(done(&drey(server, "get key")), "value");

@@ -16,6 +16,8 @@ use http_body::Body;
 use prost::Message;
 
 use super::refusal::Refusal;
+use drey_core::limits::VALUE_BYTES_MAX;
+
 use crate::api::REQUEST_BYTES_MAX;
 
 /// The bytes before a message.
@@ -191,7 +193,9 @@ fn begin(mut data: Bytes) -> Result<State, Refusal> {
     } else if compressed == 1 {
         Refusal::unimplemented("compressed messages are not supported: send with grpc-encoding: identity")
     } else if length > REQUEST_BYTES_MAX {
-        Refusal::invalid(format!("the message has {length} bytes, the most is {REQUEST_BYTES_MAX}"))
+        Refusal::invalid(format!(
+            "the message has {length} bytes, the most is {REQUEST_BYTES_MAX}; a value may have {VALUE_BYTES_MAX}"
+        ))
     } else {
         match Held::take(length) {
             Ok(held) => return message(data, length, held),
