@@ -12,6 +12,7 @@ import pathlib
 import socket
 import sys
 import tempfile
+import time
 
 import grpc
 import grpc_tools
