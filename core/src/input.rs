@@ -19,6 +19,8 @@ pub enum Input {
     PeerDown(NodeId),
     /// Nobody listens where the peer did: its process is gone. It is evidence, and not proof: the peer may be reached by others.
     PeerGone(NodeId),
+    /// This node is about to stop: what it leads, others should lead.
+    HandOver,
     /// The write of this ticket is on disk.
     LogSynced(Ticket),
     /// The write of this ticket failed: the shard serves no more.

@@ -1,6 +1,6 @@
 //! One group's member on this shard: Raft, what waits for it, and the way of its entries to log and store.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::config::Config;
 use crate::error::Error;
@@ -207,12 +207,26 @@ impl Replica {
         }
     }
 
-    /// A peer's process is gone. If it led, another should soon.
+    /// A peer's process is gone. If it led, or may have been about to lead, another should soon.
     pub fn peer_gone(&mut self, peer: NodeId, now_ms: u64) {
-        if self.raft.leader() == Some(peer) {
+        if self.raft.leader().is_none_or(|leader| leader == peer) {
             self.raft.doubt_leader();
             self.succession = Succession::new(self.group, self.node, peer, &self.raft.voters(), now_ms);
         }
+    }
+
+    /// Hands its leadership to the voter among `peers` that has most of the log.
+    pub fn hand_over(&mut self, peers: &BTreeSet<NodeId>) {
+        let voters = self.raft.voters();
+        let able = self.raft.matched().into_iter().filter(|(peer, _)| peers.contains(peer) && voters.contains(peer));
+        if let Some((heir, _)) = able.max_by_key(|(_, matched)| *matched) {
+            self.raft.transfer_leadership(heir);
+        }
+    }
+
+    /// Whether this member leads others.
+    pub fn leads_others(&self) -> bool {
+        self.raft.is_leader() && self.raft.voters().len() > 1
     }
 
     fn succeed(&mut self, turn: &Turn) {

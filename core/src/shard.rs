@@ -94,6 +94,7 @@ impl Shard {
             }
             Input::PeerDown(peer) => self.peer_down(now, peer, out),
             Input::PeerGone(peer) => self.each(now, out, |replica, turn| replica.peer_gone(peer, turn.now.mono_ms)),
+            Input::HandOver => self.replicas.values_mut().for_each(|replica| replica.hand_over(&self.peers_up)),
             Input::LogSynced(ticket) => {
                 if let Err(why) = self.log.synced(ticket) {
                     self.fail(why.to_string(), out);
@@ -132,6 +133,11 @@ impl Shard {
         };
         self.log.turn(&mut next_ticket, out);
         self.give_answers(out);
+    }
+
+    /// Whether somebody would miss this shard if it ended now: it leads others, or has not answered.
+    pub fn is_needed(&self) -> bool {
+        self.failed.is_none() && (self.requests.len() > 0 || self.replicas.values().any(Replica::leads_others))
     }
 
     /// Whether the shard serves no more, and why.

@@ -101,6 +101,7 @@ impl World {
                 let done = job.map(|job| Input::Storage(self.worker.run(job)));
                 self.inbox.extend_with(done);
             }
+            3 if kind & 0x20 != 0 => self.inbox.push(Input::HandOver),
             3 => self.inbox.push(Input::PeerUp(peer)),
             4 if kind & 0x20 != 0 => self.inbox.push(Input::PeerGone(peer)),
             4 => self.inbox.push(Input::PeerDown(peer)),

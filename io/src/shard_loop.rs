@@ -14,6 +14,8 @@ use crate::peer_link;
 use crate::runtime;
 use crate::shard_handle::ShardHandle;
 
+/// How long a node that stops waits until others lead what it led, and what came in is answered.
+const HAND_OVER_MS_MAX: u64 = 1_000;
 /// How long a connection may stay silent before it says what it is.
 const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -31,6 +33,8 @@ pub(crate) async fn run(mut shard: Shard, mut effects: ShardEffects, tick_ms: u6
     };
     let mut out = Vec::new();
     let mut inbox = Inbox::default();
+    // When the node stops, whatever others may still need of it.
+    let mut stop_by_ms = None;
     loop {
         let now = now();
         // Effects may push into the inbox, so that it must not be borrowed while they are performed.
@@ -43,8 +47,13 @@ pub(crate) async fn run(mut shard: Shard, mut effects: ShardEffects, tick_ms: u6
             return Some(why.clone());
         }
         if handle.stopping.get() {
-            ticker.cancel();
-            return None;
+            if stop_by_ms.is_none() {
+                stop_by_ms = Some(now.mono_ms + HAND_OVER_MS_MAX);
+                handle.push(Input::HandOver);
+            } else if !shard.is_needed() || stop_by_ms.is_some_and(|by_ms| now.mono_ms >= by_ms) {
+                ticker.cancel();
+                return None;
+            }
         }
         handle.arrived.notified().await;
     }

@@ -53,7 +53,7 @@ async fn wait_for(written: &AtomicU64, target: u64, cluster: &Cluster) {
 }
 
 #[test]
-fn chains_of_conditional_writes_do_not_break_when_leaders_are_killed() {
+fn chains_of_conditional_writes_do_not_break_when_leaders_are_killed_or_stopped() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut cluster = Cluster::start();
@@ -63,10 +63,17 @@ fn chains_of_conditional_writes_do_not_break_when_leaders_are_killed() {
         let start = |writer| tokio::spawn(chain(writer, cluster.addresses(), Arc::clone(&stop), Arc::clone(&written)));
         let writers: Vec<_> = (0..WRITERS).map(start).collect();
         wait_for(&written, WRITES_BETWEEN, &cluster).await;
-        for _ in 0..KILLS {
+        for kill in 0..KILLS {
             let leader = cluster.leader_of(group, WITHIN).await;
             let before = written.load(Ordering::Relaxed);
-            cluster.kill(leader);
+            let gone = Instant::now();
+            if kill % 2 == 0 {
+                cluster.kill(leader);
+            } else {
+                cluster.stop(leader);
+            }
+            wait_for(&written, before + 50, &cluster).await;
+            println!("50 writes {} ms after the end of a leader", gone.elapsed().as_millis());
             wait_for(&written, before + WRITES_BETWEEN, &cluster).await;
             cluster.start_node(leader);
             wait_for(&written, before + 2 * WRITES_BETWEEN, &cluster).await;

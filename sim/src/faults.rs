@@ -65,6 +65,8 @@ kinds! {
     SlowStore = "slow store",
     /// A node was told that a peer's process is gone, which may be so.
     SaidGone = "said to be gone",
+    /// A node was told to hand over what it leads.
+    HandedOver = "told to hand over",
     /// A process stood still for a while.
     Paused = "paused",
     /// A node came back with another number of shards.

@@ -30,6 +30,8 @@ const ROUNDS_MAX: usize = 6;
 const FORGOTTEN_AFTER_MS: u64 = 1_000;
 /// More jobs than a shard ever has waiting: it bounds what it starts.
 const JOBS_MAX: usize = 4_096;
+/// A node is told to hand over, once in so many ms on average. It need not stop then.
+const HAND_OVER_EVERY_MS: u64 = 6_000;
 /// A node is told by mistake that a peer is gone, once in so many ms on average.
 const GONE_BY_MISTAKE_EVERY_MS: u64 = 4_000;
 
@@ -180,6 +182,10 @@ impl Process {
             if self.rng.chance(500) {
                 self.say_gone(peer, shared);
             }
+        }
+        if self.rng.below(HAND_OVER_EVERY_MS) == 0 {
+            shared.faults.happened(Fault::HandedOver);
+            self.tell_all(&Input::HandOver, shared);
         }
         if self.rng.below(GONE_BY_MISTAKE_EVERY_MS) == 0 {
             let peers: Vec<NodeId> = self.links.peers().collect();

@@ -155,6 +155,12 @@ impl RaftNode {
         self.settle();
     }
 
+    /// Hands the leadership to a member, which campaigns as soon as it has all entries. Nothing is proposed meanwhile.
+    pub fn transfer_leadership(&mut self, to: NodeId) {
+        self.raw.transfer_leader(to.0);
+        self.settle();
+    }
+
     /// There is reason to think that the leader is dead: this member would vote for another at once. If the leader lives, its
     /// next heartbeat says so.
     pub fn doubt_leader(&mut self) {

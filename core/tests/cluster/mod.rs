@@ -118,6 +118,12 @@ impl Cluster {
         self.turn(b, false);
     }
 
+    /// A node is about to stop.
+    pub fn hand_over(&mut self, id: u64) {
+        self.node(id).tell(&Input::HandOver);
+        self.turn(id, false);
+    }
+
     /// A node learns that nobody listens where the peer did.
     pub fn gone(&mut self, id: u64, peer: u64) {
         self.node(id).tell(&Input::PeerGone(NodeId(peer)));

@@ -176,6 +176,7 @@ impl Script {
             "partition" => partition(cluster, words),
             "heal" => cluster.network.heal(),
             "disconnect" => cluster.disconnect(words.number(1), words.number(2)),
+            "hand-over" => cluster.hand_over(words.number(1)),
             "gone" => cluster.gone(words.number(1), words.number(2)),
             "connect" => cluster.connect(words.number(1), words.number(2)),
             "hold-disk" => words.numbers(1).into_iter().for_each(|id| cluster.node(id).disk.held = true),

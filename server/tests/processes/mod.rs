@@ -53,6 +53,15 @@ impl Cluster {
         }
     }
 
+    /// As an operator would.
+    pub fn stop(&mut self, node: usize) {
+        if let Some(mut process) = self.processes[node].take() {
+            rustix::process::kill_process(rustix::process::Pid::from_child(&process), rustix::process::Signal::TERM)
+                .unwrap();
+            assert_eq!(process.wait().unwrap().code(), Some(0), "{}", self.log(node));
+        }
+    }
+
     pub fn addresses(&self) -> Vec<String> {
         self.members.iter().map(|(_, address)| address.clone()).collect()
     }
