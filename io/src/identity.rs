@@ -281,7 +281,9 @@ impl Identity {
             )));
         }
         let path = log_dir.join(LOG_OWNER_FILE);
-        replace(&path, &json(&path, &self.log_owner())?)
+        replace(&path, &json(&path, &self.log_owner())?)?;
+        // The log's directory, too, must be there after a crash that leaves the identity.
+        sync_parent(log_dir)
     }
 
     fn log_owner(&self) -> LogOwner {
@@ -332,8 +334,18 @@ fn replace(path: &Path, content: &[u8]) -> Result<(), IdentityError> {
     let mut file = File::create(&unfinished).map_err(failed("create"))?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(failed("write"))?;
     fs::rename(&unfinished, path).map_err(failed("replace"))?;
-    let directory = path.parent().unwrap_or(Path::new("."));
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync the directory of"))
+    sync_parent(path)
+}
+
+/// Syncs the directory that a path is in, and with it the path's name.
+fn sync_parent(path: &Path) -> Result<(), IdentityError> {
+    // A relative path of one part has an empty parent.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|parent| parent.sync_all()).map_err(|source| IdentityError::Io {
+        operation: "sync the directory of",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// From the operating system.

@@ -11,13 +11,12 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use drey_core::Error;
+use drey_core::limits::VALUE_BYTES_MAX;
 use drey_io::runtime;
 use http_body::Body;
 use prost::Message;
 
 use super::refusal::Refusal;
-use drey_core::limits::VALUE_BYTES_MAX;
-
 use crate::api::REQUEST_BYTES_MAX;
 
 /// The bytes before a message.
