@@ -1,5 +1,6 @@
 //! What a shard is told about its node and cluster.
 
+use crate::system::Founder;
 use crate::types::{ClusterId, NodeId, ShardId};
 
 /// The settings of one shard. All shards of a node have the same but for `shard`.
@@ -15,8 +16,9 @@ pub struct Config {
     pub shards: u32,
     /// How many groups hold buckets: ids 1..=groups. Group 0 is the system group.
     pub groups: u32,
-    /// The members that the cluster was bootstrapped with; the configuration of a group without a state.
-    pub founders: Vec<NodeId>,
+    /// The members that the cluster was founded with, if this node is one of them: the configuration of a group without a
+    /// state. A node that joined has none: it gets all its state from the others.
+    pub founders: Vec<Founder>,
     /// Times.
     pub timing: Timing,
     /// The log.

@@ -35,6 +35,9 @@ pub enum Error {
     /// A bucket's or node's quota is used up; nothing was proposed.
     #[error("quota exceeded: {0}")]
     QuotaExceeded(String),
+    /// What was asked for would do harm, or cannot be done as things stand; nothing was changed. The message says why.
+    #[error("{0}")]
+    Refused(String),
     /// The deadline passed. A write may or may not be applied.
     #[error("the deadline passed")]
     DeadlineExceeded,
@@ -60,6 +63,7 @@ impl Error {
             Error::SessionExpired => "session_expired",
             Error::Overloaded(_) => "overloaded",
             Error::QuotaExceeded(_) => "quota_exceeded",
+            Error::Refused(_) => "refused",
             Error::DeadlineExceeded => "deadline_exceeded",
             Error::Compacted(_) => "compacted",
             Error::DataLoss(_) => "data_loss",

@@ -1,8 +1,11 @@
 //! What happens to a shard. Completions have reserved room in every inbox; only requests can be refused as `Overloaded`.
 
+use std::sync::Arc;
+
 use crate::log::SegmentId;
 use crate::request::Request;
 use crate::storage::StorageDone;
+use crate::system::Members;
 use crate::types::{NodeId, RequestId, Ticket};
 use crate::wire::Envelope;
 
@@ -19,6 +22,8 @@ pub enum Input {
     PeerDown(NodeId),
     /// Nobody listens where the peer did: its process is gone. It is evidence, and not proof: the peer may be reached by others.
     PeerGone(NodeId),
+    /// Who the members are, as the system group's state on this node has it.
+    Members(Arc<Members>),
     /// This node is about to stop: what it leads, others should lead.
     HandOver,
     /// The write of this ticket is on disk.

@@ -46,6 +46,10 @@ pub const ANSWERS_BYTES_PER_GROUP_MAX: usize = 32 << 20;
 pub const ENTRY_BYTES_MAX: usize = BATCH_BYTES_MAX + (64 << 10);
 /// Committed but unapplied bytes of a group beyond which its leader refuses proposals.
 pub const UNAPPLIED_BYTES_MAX: usize = 32 << 20;
+/// The longest name of a node, in bytes.
+pub const NODE_NAME_BYTES_MAX: usize = 64;
+/// The longest address of a node, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 256;
 /// The most members of a cluster.
 pub const MEMBERS_MAX: usize = 64;
 /// The most groups of a cluster, without the system group.

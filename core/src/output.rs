@@ -1,9 +1,12 @@
 //! What a shard wants done. Performed in the order given; a completion comes back as an `Input`.
 
+use std::sync::Arc;
+
 use crate::error::Error;
 use crate::log::{LogWrite, SegmentId};
-use crate::request::Reply;
+use crate::request::{Command, Reply};
 use crate::storage::StorageJob;
+use crate::system::Members;
 use crate::types::{GroupId, LogIndex, NodeId, RequestId, Term, Ticket};
 use crate::wire::Envelope;
 
@@ -23,6 +26,12 @@ pub enum Output {
     Send(NodeId, Envelope),
     /// Hand to the storage thread. Comes back as `Storage`.
     Storage(StorageJob),
+    /// Tell every shard of this node who the members are, this one too: each gets `Input::Members`. No completion.
+    Members(Arc<Members>),
+    /// Keep links to these members, and to no others. No completion.
+    Link(Arc<Members>),
+    /// A write that nobody waits for: a request to the shard of its group, whose answer is dropped. No completion.
+    Submit(Command),
     /// The answer to a request.
     Reply(RequestId, Result<Reply, Error>),
     /// For people and metrics; nothing depends on it.
@@ -36,6 +45,8 @@ pub enum Event {
     BecameLeader(GroupId, Term),
     /// This replica follows another, or none.
     Follows(GroupId, Term, Option<NodeId>),
+    /// The group's configuration changed: who votes, who learns.
+    Configured(GroupId, Vec<NodeId>, Vec<NodeId>),
     /// A message from a peer was refused before Raft saw it.
     RefusedMessage(NodeId, GroupId, &'static str),
     /// The shard serves no more: why. The node should stop.

@@ -1,6 +1,6 @@
 //! One group's member on this shard: Raft, what waits for it, and the way of its entries to log and store.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -40,7 +40,7 @@ impl Turn<'_> {
 /// The member.
 pub(crate) struct Replica {
     pub group: GroupId,
-    node: NodeId,
+    pub node: NodeId,
     pub raft: RaftNode,
     pub proposals: Proposals,
     pub reads: Reads,
@@ -60,6 +60,10 @@ pub(crate) struct Replica {
     /// Of the hard state on disk.
     durable_term: Term,
     led_term: Option<Term>,
+    /// Since when it leads.
+    pub led_since_ms: Option<u64>,
+    /// When the system group was last told that a member was let go.
+    pub reported_ms: Option<u64>,
     followed: Option<(Term, Option<NodeId>)>,
     reads_now: Vec<(RequestId, ReadOp)>,
     succession: Option<Succession>,
@@ -105,7 +109,7 @@ impl Replica {
         log: &mut LogWriter,
     ) -> Result<Replica, String> {
         let mut state = found.unwrap_or_default();
-        if state.truncated.0 < FOUNDED.0 {
+        if state.truncated.0 < FOUNDED.0 && !config.founders.is_empty() {
             state.truncated = FOUNDED;
             state.hard_state.term = state.hard_state.term.max(FOUNDED.1);
             state.hard_state.commit = state.hard_state.commit.max(FOUNDED.0);
@@ -124,7 +128,11 @@ impl Replica {
                 stored.index, state.truncated.0
             ));
         }
-        let configuration = Configuration::decode(&stored.configuration)?;
+        let configuration = match stored.index {
+            // It joined, and has heard nothing yet.
+            LogIndex(0) => Configuration::default(),
+            _ => Configuration::decode(&stored.configuration)?,
+        };
         state.restate(group).into_iter().for_each(|record| log.push(record));
         let entry_bytes_max = config.log_config().entry_bytes_max().min(ENTRY_BYTES_MAX);
         let raft = RaftNode::new(RaftConfig {
@@ -159,6 +167,8 @@ impl Replica {
             logged_mark: log.mark(),
             durable_term: Term(0),
             led_term: None,
+            led_since_ms: None,
+            reported_ms: None,
             followed: None,
             reads_now: Vec::new(),
             succession: None,
@@ -212,15 +222,6 @@ impl Replica {
         if self.raft.leader().is_none_or(|leader| leader == peer) {
             self.raft.doubt_leader();
             self.succession = Succession::new(self.group, self.node, peer, &self.raft.voters(), now_ms);
-        }
-    }
-
-    /// Hands its leadership to the voter among `peers` that has most of the log.
-    pub fn hand_over(&mut self, peers: &BTreeSet<NodeId>) {
-        let voters = self.raft.voters();
-        let able = self.raft.matched().into_iter().filter(|(peer, _)| peers.contains(peer) && voters.contains(peer));
-        if let Some((heir, _)) = able.max_by_key(|(_, matched)| *matched) {
-            self.raft.transfer_leadership(heir);
         }
     }
 
@@ -323,6 +324,7 @@ impl Replica {
             // A job tells the configuration behind its last entry.
             self.new_configuration = Some(configuration);
             self.apply(turn);
+            self.report_configuration(turn);
         }
     }
 
@@ -452,6 +454,7 @@ impl Replica {
                 turn.out.push(Output::Report(Event::BecameLeader(self.group, term)));
             }
             self.led_term = led;
+            self.led_since_ms = led.map(|_| turn.now.mono_ms);
         }
         let followed = led.is_none().then(|| (self.raft.term(), self.raft.leader()));
         if self.followed != followed {

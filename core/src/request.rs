@@ -1,8 +1,12 @@
 //! What a caller can ask of a shard, and what it answers. Every protocol (gRPC now, others later) maps to these.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::name::{BucketName, Key, KeyRange};
+use crate::placement::{SYSTEM_GROUP, group_of};
+use crate::system::{Members, SystemWrite};
 use crate::types::{GroupId, LogIndex, NodeId, ShardId, Term, Version, ViewId};
 
 /// A request with its deadline.
@@ -21,6 +25,9 @@ pub enum Operation {
     Write(Command),
     /// Reads the store of this node.
     Read(GroupId, ReadMode, ReadOp),
+    /// Has the leader of a group hand its leadership to this member, which must vote and be up to date. Best effort: whether it
+    /// came to that, a status tells. Answers [`Reply::Done`].
+    Transfer(GroupId, NodeId),
     /// This shard's view of its groups. Never waits.
     Status,
 }
@@ -44,6 +51,32 @@ pub struct Command {
     pub id: Option<WriteId>,
     /// What to do.
     pub write: Write,
+}
+
+impl Operation {
+    /// The group whose shard has it, of `groups`; none: any shard will do.
+    pub fn group(&self, groups: u32) -> Option<GroupId> {
+        match self {
+            Operation::Write(command) => Some(command.group(groups)),
+            Operation::Read(group, ..) | Operation::Transfer(group, _) => Some(*group),
+            Operation::Status => None,
+        }
+    }
+}
+
+impl Command {
+    /// The group that it goes to, of `groups`.
+    pub fn group(&self, groups: u32) -> GroupId {
+        match self.write {
+            Write::System(_) => SYSTEM_GROUP,
+            _ => group_of(&self.bucket, groups),
+        }
+    }
+
+    /// A write to the system group.
+    pub fn system(write: SystemWrite) -> Command {
+        Command { bucket: BucketName::DEFAULT, id: None, write: Write::System(write) }
+    }
 }
 
 /// A write's name within a client's session, which [`Write::OpenSession`] opened in the bucket's group.
@@ -114,6 +147,8 @@ pub enum Write {
         /// At most [`crate::limits::BATCH_OPS_MAX`].
         ops: Vec<BatchOp>,
     },
+    /// Changes who the members are. Goes to the system group, whatever the bucket.
+    System(SystemWrite),
 }
 
 /// One step of a batch. It sees what the steps before it did.
@@ -215,6 +250,8 @@ pub enum ReadOp {
         /// Its name.
         bucket: BucketName,
     },
+    /// The members, from the system group. Answers [`Reply::Members`].
+    Members,
 }
 
 /// The answers.
@@ -273,6 +310,13 @@ pub enum Reply {
         /// Its id: the version that opened it.
         session: u64,
     },
+    /// To [`Write::System`] and [`ReadOp::Members`].
+    Members {
+        /// The member that the write was about; 0 for a read.
+        id: NodeId,
+        /// All of them, thereafter.
+        members: Arc<Members>,
+    },
     /// To [`ReadOp::Get`].
     Entry(Option<Entry>),
     /// To [`ReadOp::GetMany`], in the order asked.
@@ -283,7 +327,7 @@ pub enum Reply {
     Buckets(Vec<BucketInfo>),
     /// To [`Operation::Status`].
     Status(ShardStatus),
-    /// To [`ReadOp::ScanEnd`].
+    /// To [`ReadOp::ScanEnd`] and [`Operation::Transfer`].
     Done,
 }
 

@@ -1,6 +1,7 @@
 //! All replicas of one core, and the one log that they share. Inputs go in, outputs come out; see the crate's first page.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -10,13 +11,14 @@ use crate::input::Input;
 use crate::limits::REQUESTS_PENDING_MAX;
 use crate::log::{GroupLog, LogWriter};
 use crate::output::{Event, Output};
-use crate::placement::{all_groups, group_of, shard_of};
+use crate::placement::{all_groups, shard_of};
 use crate::proposals::{Answer, Waiter};
 use crate::replica::{Replica, Turn};
 use crate::request::{Command, Operation, ReadMode, ReadOp, Reply, Request, ShardStatus};
 use crate::requests::{Pending, Requests, Stage};
 use crate::retention::Retention;
 use crate::storage::{SnapshotMeta, StorageDone};
+use crate::system::Members;
 use crate::types::{GroupId, NodeId, RequestId, Tick, Ticket};
 use crate::wire::{Body, Envelope};
 
@@ -29,6 +31,8 @@ pub struct Recovered {
     pub logs: BTreeMap<GroupId, GroupLog>,
     /// Of each of this shard's groups, what the store has applied.
     pub stored: BTreeMap<GroupId, SnapshotMeta>,
+    /// The members, if the system group is this shard's and its state has them.
+    pub members: Option<Arc<Members>>,
 }
 
 /// Why a shard cannot start. The message names the group and what to do.
@@ -38,12 +42,18 @@ pub struct RecoverError(pub String);
 
 /// One executor's part of a node.
 pub struct Shard {
-    config: Config,
-    replicas: BTreeMap<GroupId, Replica>,
+    pub(crate) config: Config,
+    pub(crate) replicas: BTreeMap<GroupId, Replica>,
     log: LogWriter,
     requests: Requests,
     retention: Retention,
-    peers_up: BTreeSet<NodeId>,
+    pub(crate) peers_up: BTreeSet<NodeId>,
+    pub(crate) members: Option<Arc<Members>>,
+    /// The system group's state changed: all shards of this node are to know.
+    members_to_tell: Option<Arc<Members>>,
+    pub(crate) spread_ms: u64,
+    /// The leave that was let pass last, and until when it may be on its way.
+    pub(crate) judged_leave: Option<(NodeId, u64)>,
     tickets: u64,
     last_tick_ms: u64,
     failed: Option<String>,
@@ -67,6 +77,10 @@ impl Shard {
             requests: Requests::new(seed),
             retention: Retention::default(),
             peers_up: BTreeSet::new(),
+            members: None,
+            members_to_tell: found.members,
+            spread_ms: now.mono_ms,
+            judged_leave: None,
             tickets: 0,
             last_tick_ms: now.mono_ms,
             failed: None,
@@ -75,9 +89,9 @@ impl Shard {
             config,
         };
         // A member that is alone has nobody to wait for.
-        if shard.config.founders == [shard.config.node] {
-            shard.replicas.values_mut().for_each(|replica| replica.raft.campaign());
-        }
+        let node = shard.config.node;
+        let alone = shard.replicas.values_mut().filter(|replica| replica.raft.voters() == [node]);
+        alone.for_each(|replica| replica.raft.campaign());
         Ok(shard)
     }
 
@@ -94,7 +108,8 @@ impl Shard {
             }
             Input::PeerDown(peer) => self.peer_down(now, peer, out),
             Input::PeerGone(peer) => self.each(now, out, |replica, turn| replica.peer_gone(peer, turn.now.mono_ms)),
-            Input::HandOver => self.replicas.values_mut().for_each(|replica| replica.hand_over(&self.peers_up)),
+            Input::Members(members) => self.meet(members, out),
+            Input::HandOver => self.hand_over(),
             Input::LogSynced(ticket) => {
                 if let Err(why) = self.log.synced(ticket) {
                     self.fail(why.to_string(), out);
@@ -121,7 +136,14 @@ impl Shard {
         // What is answered as not proposed must not be proposed in the same turn.
         self.give_answers(out);
         self.send_to_leaders(now, out);
+        if ticked {
+            self.reconcile(now, out);
+            self.spread(now);
+        }
         self.each(now, out, |replica, turn| replica.finish(turn));
+        if let Some(members) = self.members_to_tell.take() {
+            out.push(Output::Members(members));
+        }
         self.retain(out);
         if ticked {
             self.log.idle();
@@ -176,6 +198,10 @@ impl Shard {
         let outcome = match request.operation {
             Operation::Status => return out.push(Output::Reply(id, Ok(Reply::Status(self.status())))),
             Operation::Write(command) => self.accept_write(now, id, deadline_ms, command),
+            Operation::Transfer(group, to) => {
+                let answer = self.transfer(group, to, out);
+                return out.push(Output::Reply(id, answer));
+            }
             Operation::Read(group, mode, op) => self.accept_read(id, deadline_ms, group, mode, op),
         };
         if let Err(error) = outcome {
@@ -185,7 +211,7 @@ impl Shard {
 
     fn accept_write(&mut self, now: Tick, id: RequestId, deadline_ms: u64, command: Command) -> Result<(), Error> {
         command.validate()?;
-        let group = group_of(&command.bucket, self.config.groups);
+        let group = command.group(self.config.groups);
         if !self.replicas.contains_key(&group) {
             return Err(Error::NotReady(format!("group {group} does not live on shard {}", self.config.shard)));
         }
@@ -231,7 +257,8 @@ impl Shard {
         let deadline_in_ms = pending.deadline_ms.saturating_sub(now.mono_ms);
         let Stage::Leader { group, .. } = pending.stage else { return true };
         let Some(replica) = self.replicas.get(&group) else { return true };
-        let leads = replica.raft.is_leader();
+        // While the leadership is handed over nothing is proposed: better to wait a moment than to be refused.
+        let leads = replica.raft.is_leader() && !replica.raft.is_handing_over();
         let peer = replica.raft.leader().filter(|leader| self.peers_up.contains(leader));
         if !leads && peer.is_none() {
             return false;
@@ -240,7 +267,10 @@ impl Shard {
             return true;
         };
         if leads {
-            self.one(now, group, out, |replica, turn| replica.write(&command, Waiter::Local(id), turn));
+            match self.preflight(now, &command) {
+                Err(error) => self.answers.push((Waiter::Local(id), Err(error))),
+                Ok(()) => self.one(now, group, out, |replica, turn| replica.write(&command, Waiter::Local(id), turn)),
+            }
         } else if let Some(peer) = peer {
             let forward = self.requests.forward(id);
             let body = Body::Forward { id: forward, deadline_in_ms, command: command.clone() };
@@ -260,9 +290,9 @@ impl Shard {
         match envelope.body {
             Body::Raft(message) => self.one(now, group, out, |replica, turn| replica.message(from, message, turn)),
             Body::Forward { id, command, .. } => {
-                let right = group_of(&command.bucket, self.config.groups) == group;
+                let right = command.group(self.config.groups) == group;
                 let waiter = Waiter::Peer(group, from, id);
-                match command.validate() {
+                match command.validate().and_then(|()| self.preflight(now, &command)) {
                     Ok(()) if right => {
                         self.one(now, group, out, |replica, turn| replica.write(&command, waiter, turn));
                     }
@@ -270,6 +300,7 @@ impl Shard {
                     Err(error) => self.answers.push((waiter, Err(error))),
                 }
             }
+            Body::Transfer { to } => self.one(now, group, out, |replica, _| replica.hand_over_to(to)),
             Body::ForwardReply { id, reply } => self.forward_reply(from, id, reply),
             Body::SnapshotChunk { transfer, meta, chunk, last, data } => self.one(now, group, out, |replica, turn| {
                 replica.receive_chunk(from, (transfer, chunk, last), &meta, data, turn);
@@ -310,13 +341,16 @@ impl Shard {
 
     fn stored(&mut self, now: Tick, done: StorageDone, out: &mut Vec<Output>) {
         match done {
-            StorageDone::Applied { group, index, replies, purge } => self.one(now, group, out, |replica, turn| {
-                for (index, replies) in replies {
-                    turn.answers.extend(replica.proposals.applied(index).into_iter().zip(replies));
-                }
-                replica.applied(index);
-                replica.purge |= purge;
-            }),
+            StorageDone::Applied { group, index, replies, purge, members } => {
+                self.members_to_tell = members.or(self.members_to_tell.take());
+                self.one(now, group, out, |replica, turn| {
+                    for (index, replies) in replies {
+                        turn.answers.extend(replica.proposals.applied(index).into_iter().zip(replies));
+                    }
+                    replica.applied(index);
+                    replica.purge |= purge;
+                });
+            }
             StorageDone::Read { results } => {
                 let answers = results.into_iter().map(|(ticket, result)| (Waiter::Local(RequestId(ticket.0)), result));
                 self.answers.extend(answers);
@@ -333,7 +367,8 @@ impl Shard {
             StorageDone::SnapshotStaged { group, chunk, refused } => {
                 self.one(now, group, out, |replica, turn| replica.staged(chunk, refused.is_none(), turn));
             }
-            StorageDone::SnapshotInstalled { group, .. } => {
+            StorageDone::SnapshotInstalled { group, members, .. } => {
+                self.members_to_tell = members.or(self.members_to_tell.take());
                 self.one(now, group, out, |replica, turn| replica.installed(turn));
             }
             StorageDone::Failed(error) => self.fail(error.to_string(), out),
@@ -354,7 +389,7 @@ impl Shard {
         then(replica, &mut Turn { now, config, log, out, answers, tickets });
     }
 
-    fn each(&mut self, now: Tick, out: &mut Vec<Output>, mut then: impl FnMut(&mut Replica, &mut Turn)) {
+    pub(crate) fn each(&mut self, now: Tick, out: &mut Vec<Output>, mut then: impl FnMut(&mut Replica, &mut Turn)) {
         let (config, log, answers, tickets) = (&self.config, &mut self.log, &mut self.answers, &mut self.tickets);
         let mut turn = Turn { now, config, log, out, answers, tickets };
         self.replicas.values_mut().for_each(|replica| then(replica, &mut turn));

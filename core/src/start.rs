@@ -1,6 +1,7 @@
 //! How a shard comes up from what a node found on its disk: the same for the real one and the simulated one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::log::RecoveredLog;
@@ -22,12 +23,18 @@ pub fn start_shard<S: Store>(
     store: S,
 ) -> Result<(Shard, StorageWorker<S>), RecoverError> {
     let mut machines = Vec::new();
-    let founders = Configuration::of(config.founders.iter().copied()).encode();
-    let mut recovered = Recovered { epoch: log.next_epoch, logs: BTreeMap::new(), stored: BTreeMap::new() };
+    let founders = Configuration::of(config.founders.iter().map(|founder| founder.id)).encode();
+    let mut recovered =
+        Recovered { epoch: log.next_epoch, logs: BTreeMap::new(), stored: BTreeMap::new(), members: None };
     for group in all_groups(config.groups).filter(|&group| shard_of(group, config.shards) == config.shard) {
         let mut machine =
             Machine::load(&store, group, config.groups).map_err(|error| RecoverError(error.to_string()))?;
-        machine.found(FOUNDED, founders.clone());
+        if !config.founders.is_empty() {
+            machine.found(FOUNDED, founders.clone(), &config.founders);
+        }
+        if let Some(members) = machine.members() {
+            recovered.members = Some(Arc::clone(members));
+        }
         let stored = SnapshotMeta {
             index: machine.applied(),
             term: machine.applied_term(),

@@ -11,6 +11,8 @@ mod staging;
 mod tests;
 mod worker;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 pub(crate) use chunk::is_chunk_of;
@@ -19,6 +21,7 @@ pub use worker::StorageWorker;
 use crate::error::Error;
 use crate::request::{ReadOp, Reply};
 use crate::store::StoreError;
+use crate::system::Members;
 use crate::types::{GroupId, LogIndex, Term, Ticket};
 
 /// A committed entry on its way to the store.
@@ -128,6 +131,8 @@ pub enum StorageDone {
         replies: Vec<(LogIndex, Vec<Result<Reply, Error>>)>,
         /// There is something to purge.
         purge: bool,
+        /// Who the members are now, if these entries changed it.
+        members: Option<Arc<Members>>,
     },
     /// Of `Read`.
     Read {
@@ -181,6 +186,8 @@ pub enum StorageDone {
         group: GroupId,
         /// As given.
         meta: SnapshotMeta,
+        /// Who the members are now, in the system group.
+        members: Option<Arc<Members>>,
     },
     /// The store failed: the shard must stop.
     Failed(StoreError),

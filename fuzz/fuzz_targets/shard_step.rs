@@ -13,6 +13,7 @@ use drey_core::storage::{StorageJob, StorageWorker};
 use drey_core::store::MemoryStore;
 use drey_core::wire::frame::FrameReader;
 use drey_core::wire::{Body, Envelope};
+use drey_core::system::Founder;
 use drey_core::{
     ClusterId, Config, Effects, GroupId, Inbox, Input, NodeId, Output, RequestId, Shard, ShardId, Tick, start_shard, turn,
 };
@@ -77,7 +78,7 @@ impl World {
             shard: ShardId(0),
             shards: 1,
             groups: 1,
-            founders: vec![NodeId(1), NodeId(2), NodeId(3)],
+            founders: [1, 2, 3].map(Founder::numbered).to_vec(),
             timing: Timing::default(),
             log: LogLimits { segment_bytes: 64 << 10, segments_kept: 2 },
         };

@@ -9,6 +9,7 @@ use std::{fmt, future::Future, pin::Pin};
 use drey_core::config::{LogLimits, Timing};
 use serde::{Deserialize, Serialize};
 
+use crate::identity::Member;
 use crate::runtime::TcpStream;
 use crate::shard_handle::ShardHandle;
 
@@ -44,6 +45,21 @@ pub struct FoundingMember {
     pub address: String,
 }
 
+/// What a cluster told a node that joins it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The cluster's id, 32 hexadecimal digits.
+    pub cluster: String,
+    /// The cluster's epoch.
+    pub epoch: u64,
+    /// How many groups hold buckets.
+    pub groups: u32,
+    /// The id that this node got.
+    pub node: u64,
+    /// All members, this one too.
+    pub members: Vec<Member>,
+}
+
 /// A node's settings. What a data directory is made with stays: later, a setting that says otherwise is refused, and none
 /// means what it was made with.
 #[derive(Clone)]
@@ -66,6 +82,8 @@ pub struct Config {
     pub groups: Option<u32>,
     /// All members of a new cluster, this one among them; empty: a cluster of one.
     pub initial_members: Vec<FoundingMember>,
+    /// For an empty directory: the cluster that this node has joined, under the incarnation that [`crate::look_into`] drew.
+    pub joined: Option<Joined>,
     /// The most connections.
     pub connections_max: usize,
     /// Raft's times.
@@ -89,6 +107,7 @@ impl Config {
             shards: None,
             groups: None,
             initial_members: Vec::new(),
+            joined: None,
             connections_max: 4_096,
             timing: Timing::default(),
             log: LogLimits::default(),

@@ -4,20 +4,25 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use drey_core::log::{BLOCK_BYTES, LogConfig, LogWrite, SegmentId};
+use drey_core::request::{Command, Operation};
 use drey_core::storage::StorageJob;
+use drey_core::system::Members;
 use drey_core::{Effects, Event, Input, NodeId, Output, Ticket};
 
 use crate::log_files::{LogDirectory, Segment};
+use crate::mail::Mail;
 use crate::peer_link::PeerLink;
 use crate::runtime;
 use crate::shard_handle::ShardHandle;
 
 /// How long to wait before a segment that could not be made (a full disk) is tried again.
 const PREPARE_RETRY: Duration = Duration::from_millis(500);
+
+const SUBMIT_TIMEOUT_MS: u64 = 2_000;
 
 /// Performs one shard's outputs.
 pub(crate) struct ShardEffects {
@@ -51,6 +56,9 @@ impl Effects for ShardEffects {
                 // The thread ends before the executor only when the node stops.
                 let _ = self.storage.send(job);
             }
+            Output::Members(members) => self.tell_members(members),
+            Output::Link(members) => self.link(&members),
+            Output::Submit(command) => self.submit(command),
             Output::Reply(id, answer) => self.handle.answer(id, answer),
             Output::Report(event) => self.report(&event),
         }
@@ -61,6 +69,55 @@ impl ShardEffects {
     /// The turn has ended.
     pub fn flush(&self) {
         self.links.values().for_each(|link| link.flush());
+    }
+
+    /// Tells all shards who the members are.
+    fn tell_members(&self, members: Arc<Members>) {
+        self.handle.node.shared.roster.learn(Arc::clone(&members));
+        for (shard, mailbox) in self.handle.node.mailboxes.iter().enumerate() {
+            if shard == self.handle.shard.0 as usize {
+                self.handle.push(Input::Members(Arc::clone(&members)));
+                continue;
+            }
+            let (mailbox, members) = (mailbox.clone(), Arc::clone(&members));
+            runtime::spawn(async move {
+                // A closed mailbox means that the node is stopping.
+                let _ = mailbox.send_when_free(Mail::Members(members)).await;
+            });
+        }
+    }
+
+    /// Links to all members but this one, and to nobody else; those that are gone are not listened to any more.
+    pub fn link(&mut self, members: &Members) {
+        let own = NodeId(self.handle.node.shared.identity.node);
+        let wanted =
+            |id: NodeId, link: &PeerLink| members.get(id).is_some_and(|member| member.address == link.address());
+        let gone: Vec<NodeId> = self.links.iter().filter(|(id, link)| !wanted(**id, link)).map(|(id, _)| *id).collect();
+        for id in gone {
+            if let Some(link) = self.links.remove(&id) {
+                link.end(&self.handle);
+            }
+        }
+        for member in members.iter().filter(|member| member.id != own) {
+            let link = || PeerLink::start(Rc::clone(&self.handle), member.clone());
+            self.links.entry(member.id).or_insert_with(link);
+        }
+        self.handle
+            .listeners
+            .borrow()
+            .iter()
+            .filter(|(from, _)| members.is_gone(*from))
+            .for_each(|(_, stop)| stop.notify());
+    }
+
+    /// A write that nobody waits for.
+    fn submit(&self, command: Command) {
+        let handle = Rc::clone(&self.handle);
+        runtime::spawn(async move {
+            if let Err(error) = handle.call(Operation::Write(command), SUBMIT_TIMEOUT_MS).await {
+                tracing::debug!(%error, "a write of this node's own failed, and will be made again");
+            }
+        });
     }
 
     fn write_log(&self, ticket: Ticket, write: &LogWrite) {
@@ -114,6 +171,9 @@ impl ShardEffects {
                 tracing::error!(shard, why, "the shard serves no more");
                 self.handle.node.shared.fail(why.clone());
                 self.handle.arrived.notify();
+            }
+            Event::Configured(group, voters, learners) => {
+                tracing::info!(shard, group = group.0, ?voters, ?learners, "has a new configuration");
             }
             Event::RefusedMessage(from, group, why) => {
                 tracing::warn!(shard, from = from.0, group = group.0, why, "refused a peer's message");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use drey_core::placement::{group_of, shard_of};
+use drey_core::placement::shard_of;
 use drey_core::request::{Operation, ReadMode, ReadOp, Reply};
 use drey_core::{Error, GroupId, ShardId};
 
@@ -33,11 +33,8 @@ impl Handle {
 
     /// Does an operation on the shard that has it, within `timeout_ms`.
     pub async fn call(&self, operation: Operation, timeout_ms: u64) -> Result<Reply, Error> {
-        let group = match &operation {
-            Operation::Write(command) => group_of(&command.bucket, self.groups()),
-            Operation::Read(group, ..) => *group,
-            Operation::Status => return Err(Error::invalid("ask for the status with Handle::status")),
-        };
+        let group =
+            operation.group(self.groups()).ok_or_else(|| Error::invalid("ask for the status with Handle::status"))?;
         self.call_shard(shard_of(group, self.shared.shards), operation, timeout_ms).await
     }
 
@@ -88,7 +85,9 @@ impl Handle {
 pub(crate) fn unanswered(operation: &Operation) -> Error {
     match operation {
         Operation::Write(_) => Error::OutcomeUnknown,
-        Operation::Read(..) | Operation::Status => Error::NotReady("the node is stopping".into()),
+        Operation::Read(..) | Operation::Transfer(..) | Operation::Status => {
+            Error::NotReady("the node is stopping".into())
+        }
     }
 }
 

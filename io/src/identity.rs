@@ -10,22 +10,24 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use drey_core::system::{Founder, check_name};
 use drey_core::wire::handshake::Acquaintances;
 use drey_core::{ClusterId, Incarnation, NodeId, limits};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::config::{Config, Engine, FoundingMember};
+use crate::config::{Config, Engine, FoundingMember, Joined};
 
 const FORMAT: u32 = 1;
 const NAME_DEFAULT: &str = "n1";
 const GROUPS_DEFAULT: u32 = 16;
 const IDENTITY_FILE: &str = "identity.json";
 const PEERS_FILE: &str = "peers.json";
+/// Drawn before a node joins, so that joining can be repeated.
+const JOINING_FILE: &str = "joining.json";
 /// In the log's directory: whose log it is.
 const LOG_OWNER_FILE: &str = "owner.json";
-const NAME_BYTES_MAX: usize = 64;
 
 /// A member as the cluster knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,8 +57,12 @@ pub struct Identity {
     pub groups: u32,
     /// The engine that made the store.
     pub engine: Engine,
-    /// All members, this one too.
+    /// The members that the cluster was founded with, or that it had when this node joined; this one too. Who they are now, the
+    /// system group knows.
     pub members: Vec<Member>,
+    /// It joined a cluster that was there before.
+    #[serde(default)]
+    pub joined: bool,
 }
 
 /// Whose log it is.
@@ -105,51 +111,75 @@ impl Identity {
         ClusterId(u128::from_str_radix(&self.cluster, 16).unwrap_or_default())
     }
 
-    /// The members' ids.
-    pub fn member_ids(&self) -> Vec<NodeId> {
-        self.members.iter().map(|member| NodeId(member.id)).collect()
+    /// The members that it began with.
+    pub(crate) fn first_members(&self) -> Vec<Founder> {
+        let founder = |member: &Member| Founder {
+            id: NodeId(member.id),
+            name: member.name.clone(),
+            address: member.address.clone(),
+        };
+        self.members.iter().map(founder).collect()
     }
 
     /// Reads who the node is, or decides it for an empty directory. `address` is where others reach it, `log_dir` where the
-    /// log is, or is to be.
-    pub fn load_or_found(config: &Config, address: &str, log_dir: &Path) -> Result<Identity, IdentityError> {
+    /// log is, or is to be. True: it was decided just now.
+    pub fn load_or_found(config: &Config, address: &str, log_dir: &Path) -> Result<(Identity, bool), IdentityError> {
         let path = config.data_dir.join(IDENTITY_FILE);
-        match fs::read(&path) {
-            Ok(bytes) => {
-                let identity: Identity = serde_json::from_slice(&bytes)
-                    .map_err(|error| IdentityError::Damaged { path: path.clone(), reason: error.to_string() })?;
-                if u128::from_str_radix(&identity.cluster, 16).is_err() || identity.format != FORMAT {
-                    let reason = "unknown format or cluster id".into();
-                    return Err(IdentityError::Damaged { path, reason });
-                }
-                identity.agree(config)?;
-                identity.owns_log(log_dir)?;
-                Ok(identity)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let identity = Identity::found(config, address)?;
-                // The log's mark comes first: a node that knows who it is has a log.
-                identity.mark_log(log_dir, &path)?;
-                replace(&path, &json(&path, &identity)?)?;
-                Ok(identity)
-            }
-            Err(source) => Err(IdentityError::Io { operation: "read", path, source }),
+        if let Some(identity) = Identity::load(&path)? {
+            identity.agree(config)?;
+            identity.owns_log(log_dir)?;
+            return Ok((identity, false));
         }
+        let identity = match &config.joined {
+            Some(joined) => Identity::join(config, joined)?,
+            None => Identity::found(config, address)?,
+        };
+        // The log's mark comes first: a node that knows who it is has a log.
+        identity.mark_log(log_dir, &path)?;
+        replace(&path, &json(&path, &identity)?)?;
+        Ok((identity, true))
+    }
+
+    fn load(path: &Path) -> Result<Option<Identity>, IdentityError> {
+        let path = path.to_owned();
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(IdentityError::Io { operation: "read", path, source }),
+        };
+        let identity: Identity = serde_json::from_slice(&bytes)
+            .map_err(|error| IdentityError::Damaged { path: path.clone(), reason: error.to_string() })?;
+        if u128::from_str_radix(&identity.cluster, 16).is_err() || identity.format != FORMAT {
+            let reason = "unknown format or cluster id".into();
+            return Err(IdentityError::Damaged { path, reason });
+        }
+        Ok(Some(identity))
+    }
+
+    fn join(config: &Config, joined: &Joined) -> Result<Identity, IdentityError> {
+        let name = joined.members.iter().find(|member| member.id == joined.node).map(|own| own.name.clone());
+        let (Some(name), Ok(_)) = (name, u128::from_str_radix(&joined.cluster, 16)) else {
+            return Err(IdentityError::Invalid("the cluster's answer to joining makes no sense".to_owned()));
+        };
+        Ok(Identity {
+            format: FORMAT,
+            cluster: joined.cluster.clone(),
+            node: joined.node,
+            name,
+            incarnation: incarnation_of(&config.data_dir)?,
+            epoch: joined.epoch,
+            groups: joined.groups,
+            engine: config.engine.unwrap_or_default(),
+            members: joined.members.clone(),
+            joined: true,
+        })
     }
 
     fn found(config: &Config, address: &str) -> Result<Identity, IdentityError> {
         let invalid = |text: String| Err(IdentityError::Invalid(text));
         let name = config.name.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned());
-        let good = |name: &str| {
-            let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-            !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.chars().all(plain)
-        };
-        if let Some(bad) =
-            config.initial_members.iter().map(|member| &member.name).chain([&name]).find(|name| !good(name))
-        {
-            return invalid(format!(
-                "{bad:?} cannot be a node's name: write 1 to {NAME_BYTES_MAX} of a-z A-Z 0-9 . _ -"
-            ));
+        for name in config.initial_members.iter().map(|member| &member.name).chain([&name]) {
+            check_name(name).map_err(|error| IdentityError::Invalid(error.to_string()))?;
         }
         let groups = config.groups.unwrap_or(GROUPS_DEFAULT);
         if groups == 0 || groups > limits::GROUPS_MAX {
@@ -203,6 +233,7 @@ impl Identity {
             groups,
             engine: config.engine.unwrap_or_default(),
             members: members.map(|(member, id)| Member { id, name: member.name, address: member.address }).collect(),
+            joined: false,
         })
     }
 
@@ -221,6 +252,12 @@ impl Identity {
             }
             Config { groups: Some(groups), .. } if *groups != self.groups => {
                 contradicts("groups", &self.groups, groups)
+            }
+            Config { initial_members, .. } if !initial_members.is_empty() && self.joined => {
+                let directory = config.data_dir.display();
+                Err(IdentityError::Contradiction(format!(
+                    "{directory} was made by joining a cluster: start without --initial-members"
+                )))
             }
             Config { initial_members, .. } if !initial_members.is_empty() && !self.was_founded_by(initial_members) => {
                 let list = |members: Vec<String>| members.join(",");
@@ -296,6 +333,49 @@ impl Identity {
             self.members.iter().any(|member| member.name == founder.name && member.address == founder.address)
         };
         founders.len() == self.members.len() && founders.iter().all(is_known)
+    }
+}
+
+/// What a data directory is, before a node starts in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataDir {
+    /// Empty: a node that joins with it has this incarnation, which is on disk from now on.
+    Empty(u64),
+    /// Of a node that joined a cluster.
+    Joined,
+    /// Of a node that founded a cluster, alone or with others.
+    Founded,
+}
+
+/// Looks into a data directory, which is made if it is not there, for a node that is to join a cluster.
+pub fn look_into(data_dir: &Path) -> Result<DataDir, IdentityError> {
+    match Identity::load(&data_dir.join(IDENTITY_FILE))? {
+        Some(identity) if identity.joined => Ok(DataDir::Joined),
+        Some(_) => Ok(DataDir::Founded),
+        None => {
+            fs::create_dir_all(data_dir).map_err(|source| IdentityError::Io {
+                operation: "make",
+                path: data_dir.to_owned(),
+                source,
+            })?;
+            Ok(DataDir::Empty(incarnation_of(data_dir)?))
+        }
+    }
+}
+
+/// The incarnation that a node joins with: drawn once.
+fn incarnation_of(data_dir: &Path) -> Result<u64, IdentityError> {
+    let path = data_dir.join(JOINING_FILE);
+    match fs::read(&path) {
+        Ok(bytes) => {
+            serde_json::from_slice(&bytes).map_err(|error| IdentityError::Damaged { path, reason: error.to_string() })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let incarnation = random_u64()?;
+            replace(&path, &json(&path, &incarnation)?)?;
+            Ok(incarnation)
+        }
+        Err(source) => Err(IdentityError::Io { operation: "read", path, source }),
     }
 }
 

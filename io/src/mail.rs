@@ -1,7 +1,10 @@
 //! What reaches an executor from other threads.
 
+use std::sync::Arc;
+
 use drey_core::request::{Operation, Reply};
 use drey_core::storage::StorageDone;
+use drey_core::system::Members;
 use drey_core::wire::Envelope;
 use drey_core::{Error, NodeId};
 
@@ -19,6 +22,8 @@ pub(crate) enum Mail {
     Call(Operation, u64, ReplySender<Result<Reply, Error>>),
     /// From a peer, for replicas of this shard, received by another shard.
     Peer(NodeId, Vec<Envelope>),
+    /// The system group's shard says who the members are.
+    Members(Arc<Members>),
     /// The storage thread has done this.
     Stored(Vec<StorageDone>),
     /// The node stops.

@@ -1,7 +1,7 @@
 //! A node, embeddable in any program: start, call, stop.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
@@ -13,6 +13,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use drey_core::log::{Damage, LogScan, RecoveredLog, SegmentId};
 use drey_core::storage::{StorageJob, StorageWorker};
 use drey_core::store::{MemoryStore, Store};
+use drey_core::system::Members;
 use drey_core::{NodeId, RecoverError, Shard, ShardId, start_shard};
 use thiserror::Error as ThisError;
 
@@ -25,7 +26,7 @@ use crate::lock::{DirectoryLock, LockError};
 use crate::log_files::{LogDirectory, LogFileError};
 use crate::mail::{MAIL_MAX, Mail};
 use crate::mailbox::{Mailbox, Sender, mailbox};
-use crate::peer_link::PeerLink;
+use crate::roster::Roster;
 use crate::runtime::{self, ExecutorConfig, Executors};
 use crate::shard_handle::ShardHandle;
 use crate::shard_loop;
@@ -105,7 +106,7 @@ impl Node {
         let address = bound.address();
         let advertised = config.advertise.clone().unwrap_or_else(|| address.to_string());
         let log_dir = config.log_dir.clone().unwrap_or_else(|| config.data_dir.join("log"));
-        let identity = Identity::load_or_found(&config, &advertised, &log_dir)?;
+        let (identity, is_new) = Identity::load_or_found(&config, &advertised, &log_dir)?;
         if identity.address().parse().is_ok_and(|known: SocketAddr| known.port() != address.port()) {
             let known = identity.address();
             tracing::warn!(%address, known, "listens elsewhere than its cluster knows: peers and clients go to the latter");
@@ -121,7 +122,9 @@ impl Node {
             log_dir,
             data_dir: config.data_dir.clone(),
             started: Instant::now(),
-            failure: OnceLock::new(),
+            ending: OnceLock::new(),
+            roster: Roster::new(Members::found(&identity.first_members())),
+            is_new,
             identity,
         });
         let (mailboxes, receivers): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox(MAIL_MAX)).unzip();
@@ -215,7 +218,7 @@ fn core_config(config: &Config, shared: &Shared, shard: ShardId) -> drey_core::C
         shard,
         shards: shared.shards,
         groups: shared.identity.groups,
-        founders: shared.identity.member_ids(),
+        founders: if shared.identity.joined { Vec::new() } else { shared.identity.first_members() },
         timing: config.timing,
         log: config.log,
     }
@@ -272,20 +275,17 @@ fn run_body(
     move |context| {
         Box::pin(async move {
             let shard = ShardId(context.index as u32);
-            let own = body.node.shared.identity.node;
             let handle = Rc::new(ShardHandle::new(body.node, shard));
-            let peers = handle.node.shared.identity.members.iter().filter(|member| member.id != own);
-            let links =
-                peers.map(|peer| (NodeId(peer.id), PeerLink::start(Rc::clone(&handle), peer.clone()))).collect();
-            let effects = ShardEffects {
+            let mut effects = ShardEffects {
                 handle: Rc::clone(&handle),
-                links,
+                links: BTreeMap::new(),
                 storage: body.storage,
                 log_directory: body.log_directory,
                 log_config: body.log_config,
                 segments: Rc::new(RefCell::new(HashMap::new())),
                 earlier_segments: body.earlier_segments,
             };
+            effects.link(&handle.node.shared.roster.members());
             runtime::spawn(shard_loop::take_mail(handle, body.mailbox, body.on_connection));
             shard_loop::run(body.shard, effects, body.tick_ms).await
         })

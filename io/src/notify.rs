@@ -27,6 +27,11 @@ impl Notify {
         Self::default()
     }
 
+    /// Whether both are the same flag.
+    pub fn is(&self, other: &Notify) -> bool {
+        Rc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// Raises the flag, and wakes the waiter if there is one.
     pub fn notify(&self) {
         if !self.inner.raised.replace(true) {

@@ -11,17 +11,17 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use drey_core::limits::FRAME_BYTES_MAX;
 use drey_core::placement::shard_of;
+use drey_core::system::Member;
 use drey_core::wire::Envelope;
 use drey_core::wire::frame::{self, FrameReader};
-use drey_core::wire::handshake::{FIXED_BYTES, Hello};
+use drey_core::wire::handshake::{FIXED_BYTES, HandshakeError, Hello, Refusal, Standing};
 use drey_core::{Input, NodeId, ShardId};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use crate::identity::Member;
 use crate::mail::Mail;
 use crate::notify::Notify;
 use crate::resolve::resolve;
-use crate::runtime::{self, ReadHalf, TcpStream};
+use crate::runtime::{self, ReadHalf, TaskHandle, TcpStream};
 use crate::shard_handle::ShardHandle;
 
 /// What may wait for a link, in bytes.
@@ -40,6 +40,8 @@ pub(crate) struct PeerLink {
     queue: RefCell<Vec<Envelope>>,
     queued_bytes: Cell<usize>,
     wake: Notify,
+    peer: Member,
+    dialing: RefCell<Option<TaskHandle>>,
 }
 
 impl PeerLink {
@@ -50,9 +52,28 @@ impl PeerLink {
             queue: RefCell::default(),
             queued_bytes: Cell::new(0),
             wake: Notify::new(),
+            peer,
+            dialing: RefCell::default(),
         });
-        runtime::spawn(dial(Rc::clone(&link), handle, peer));
+        let dialing = runtime::spawn(dial(Rc::clone(&link), handle));
+        *link.dialing.borrow_mut() = Some(dialing);
         link
+    }
+
+    /// Where it leads to.
+    pub fn address(&self) -> &str {
+        &self.peer.address
+    }
+
+    /// Ends it for good.
+    pub fn end(&self, handle: &ShardHandle) {
+        if let Some(dialing) = self.dialing.take() {
+            dialing.cancel();
+        }
+        self.take();
+        if self.up.replace(false) {
+            handle.push(Input::PeerDown(self.peer.id));
+        }
     }
 
     /// Queues an envelope for the turn's frame.
@@ -78,14 +99,15 @@ impl PeerLink {
 }
 
 /// Dials again and again.
-async fn dial(link: Rc<PeerLink>, handle: Rc<ShardHandle>, peer: Member) {
-    let id = NodeId(peer.id);
+async fn dial(link: Rc<PeerLink>, handle: Rc<ShardHandle>) {
+    let peer = &link.peer;
+    let id = peer.id;
     let mut backoff = BACKOFF_MIN;
     let mut last_error = String::new();
     // A link stood until just now.
     let mut was_up = false;
     loop {
-        match connect(&handle, &peer).await {
+        match connect(&handle, peer).await {
             Ok((stream, number)) => {
                 tracing::info!(peer = peer.name, shard = handle.shard.0, "linked");
                 backoff = BACKOFF_MIN;
@@ -134,7 +156,7 @@ async fn connect(handle: &ShardHandle, peer: &Member) -> Result<(TcpStream, u64)
     let mut stream = connect_to_any(&peer.address)
         .await
         .map_err(|error| LinkError { refused: error.kind() == ErrorKind::ConnectionRefused, why: error.to_string() })?;
-    let own = handle.node.shared.hello(NodeId(peer.id), handle.shard);
+    let own = handle.node.shared.hello(peer.id, handle.shard);
     stream.write_all(&own.encode()).await.map_err(|error| error.to_string())?;
     let answer = within(HANDSHAKE_TIMEOUT, read_hello(&mut stream)).await?;
     handle.node.shared.judge(&own, &answer).map_err(|error| error.to_string())?;
@@ -208,11 +230,26 @@ pub(crate) async fn receive(handle: Rc<ShardHandle>, mut stream: TcpStream) {
         let hello = within(HANDSHAKE_TIMEOUT, read_hello(&mut stream)).await?;
         let own = handle.node.shared.hello(hello.from, handle.shard);
         let judged = handle.node.shared.judge(&own, &hello);
-        let answer = Hello { refused: judged.as_ref().err().map(ToString::to_string), ..own };
+        let refused = judged
+            .as_ref()
+            .err()
+            .map(|error| Refusal { reason: error.to_string(), for_good: matches!(error, HandshakeError::Outcast(_)) });
+        let answer = Hello { refused, ..own };
         stream.write_all(&answer.encode()).await.map_err(|error| error.to_string())?;
         judged.map_err(|error| error.to_string())?;
         let (read, write) = stream.split();
-        let outcome = read_frames(&handle, hello.from, read).await;
+        let stop = Notify::new();
+        if handle.node.shared.roster.standing(hello.from) == Standing::Gone {
+            // It was removed while the answer was on its way.
+            stop.notify();
+        }
+        handle.listeners.borrow_mut().push((hello.from, stop.clone()));
+        let stopped = async {
+            stop.notified().await;
+            Err("the peer is no member any more".to_owned())
+        };
+        let outcome = futures_lite::future::or(read_frames(&handle, hello.from, read), stopped).await;
+        handle.listeners.borrow_mut().retain(|(_, other)| !other.is(&stop));
         drop(write);
         outcome
     };

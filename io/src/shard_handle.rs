@@ -3,9 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
-use drey_core::placement::{group_of, shard_of};
+use drey_core::placement::shard_of;
 use drey_core::request::{Operation, Reply, Request};
-use drey_core::{Error, Inbox, Input, RequestId, ShardId};
+use drey_core::{Error, Inbox, Input, NodeId, RequestId, ShardId};
 
 use crate::handle::{Handle, unanswered};
 use crate::mailbox::{ReplySender, reply};
@@ -20,6 +20,8 @@ pub struct ShardHandle {
     pub(crate) inbox: RefCell<Inbox>,
     pub(crate) arrived: Notify,
     pub(crate) stopping: Cell<bool>,
+    /// What ends the links that peers dialed.
+    pub(crate) listeners: RefCell<Vec<(NodeId, Notify)>>,
     waiting: RefCell<HashMap<RequestId, ReplySender<Result<Reply, Error>>>>,
     next_request: Cell<u64>,
 }
@@ -32,6 +34,7 @@ impl ShardHandle {
             inbox: RefCell::default(),
             arrived: Notify::new(),
             stopping: Cell::new(false),
+            listeners: RefCell::default(),
             waiting: RefCell::default(),
             next_request: Cell::new(0),
         }
@@ -44,11 +47,8 @@ impl ShardHandle {
 
     /// Does an operation on the shard that has it, within `timeout_ms`. [`Operation::Status`] asks this shard.
     pub async fn call(&self, operation: Operation, timeout_ms: u64) -> Result<Reply, Error> {
-        let shard = match &operation {
-            Operation::Write(command) => shard_of(group_of(&command.bucket, self.groups()), self.node.shared.shards),
-            Operation::Read(group, ..) => shard_of(*group, self.node.shared.shards),
-            Operation::Status => self.shard,
-        };
+        let group = operation.group(self.groups());
+        let shard = group.map_or(self.shard, |group| shard_of(group, self.node.shared.shards));
         self.call_shard(shard, operation, timeout_ms).await
     }
 

@@ -13,6 +13,7 @@ use crate::mailbox::Mailbox;
 use crate::peer_link;
 use crate::runtime;
 use crate::shard_handle::ShardHandle;
+use crate::shared::Ending;
 
 /// How long a node that stops waits until others lead what it led, and what came in is answered.
 const HAND_OVER_MS_MAX: u64 = 1_000;
@@ -41,10 +42,13 @@ pub(crate) async fn run(mut shard: Shard, mut effects: ShardEffects, tick_ms: u6
         std::mem::swap(&mut inbox, &mut handle.inbox.borrow_mut());
         turn(&mut shard, now, &mut inbox, &mut out, &mut effects);
         effects.flush();
-        if let Some(why) = handle.node.shared.failure.get() {
+        if let Some(ending) = handle.node.shared.ending.get() {
             handle.node.begin_stop();
             ticker.cancel();
-            return Some(why.clone());
+            return match ending {
+                Ending::Left => None,
+                Ending::Failed(why) => Some(why.clone()),
+            };
         }
         if handle.stopping.get() {
             if stop_by_ms.is_none() {
@@ -80,6 +84,7 @@ pub(crate) async fn take_mail(
             Mail::Peer(from, envelopes) => {
                 envelopes.into_iter().for_each(|envelope| handle.push(Input::Message(from, envelope)));
             }
+            Mail::Members(members) => handle.push(Input::Members(members)),
             Mail::Stored(finished) => finished.into_iter().for_each(|done| handle.push(Input::Storage(done))),
             Mail::Stop => {
                 handle.stopping.set(true);

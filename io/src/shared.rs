@@ -8,15 +8,19 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use drey_core::request::ShardStatus;
-use drey_core::wire::handshake::{Acquaintances, HandshakeError, Hello};
+use drey_core::wire::handshake::{Acquaintances, HandshakeError, Hello, Refusal};
 use drey_core::{Incarnation, NodeId, ShardId};
 
 use crate::identity::{self, Identity};
+use crate::roster::Roster;
 use crate::status::NodeStatus;
 
 /// One node's common knowledge.
 pub(crate) struct Shared {
     pub identity: Identity,
+    /// The identity was decided at this start.
+    pub is_new: bool,
+    pub roster: Roster,
     pub shards: u32,
     pub data_dir: PathBuf,
     pub log_dir: PathBuf,
@@ -27,7 +31,16 @@ pub(crate) struct Shared {
     /// Names links: grows over restarts, as long as they take longer than a millisecond each.
     pub next_link: std::sync::atomic::AtomicU64,
     /// Why the node stops by itself. Every turn looks, without a lock.
-    pub failure: OnceLock<String>,
+    pub ending: OnceLock<Ending>,
+}
+
+/// Why a node stops by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It was told to leave its cluster, and every group has let it go.
+    Left,
+    /// It cannot go on.
+    Failed(String),
 }
 
 impl Shared {
@@ -50,7 +63,7 @@ impl Shared {
     pub fn judge(&self, own: &Hello, peer: &Hello) -> Result<(), HandshakeError> {
         let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
         let mut judged = met.clone();
-        if judged.judge(own, &self.identity.member_ids(), peer)? {
+        if judged.judge(own, self.roster.standing(peer.from), peer).inspect_err(|error| self.suspect(peer, error))? {
             identity::save_acquaintances(&self.data_dir, &judged)
                 .map_err(|error| HandshakeError::Mismatch(format!("this node cannot remember its peers: {error}")))?;
             *met = judged;
@@ -58,9 +71,37 @@ impl Shared {
         Ok(())
     }
 
+    /// Some refusals mean that this node must not run on.
+    fn suspect(&self, peer: &Hello, error: &HandshakeError) {
+        match error {
+            HandshakeError::Refused(Refusal { reason, for_good: true }) => {
+                let own = NodeId(self.identity.node);
+                if self.roster.members().get(own).is_some_and(|own| own.leaving.is_some()) {
+                    tracing::info!("this node has left its cluster");
+                    drop(self.ending.set(Ending::Left));
+                } else {
+                    self.fail(format!("a member of its cluster says: {reason}"));
+                }
+            }
+            // A node that founded a cluster of its own just now, and is known as another's member, was that before its disk was
+            // lost.
+            HandshakeError::Mismatch(_)
+                if self.is_new && peer.cluster != self.identity.cluster() && self.identity.members.len() == 1 =>
+            {
+                self.fail(format!(
+                    "this new node was about to found a cluster of its own, but members of cluster {} know its address as that \
+                     of their member {}: if its data directory was lost, remove that member there and start with an empty \
+                     directory and --join",
+                    peer.cluster, peer.to
+                ));
+            }
+            _ => {}
+        }
+    }
+
     /// Notes why the node stops; the first reason stays.
     pub fn fail(&self, why: String) {
-        let _ = self.failure.set(why);
+        let _ = self.ending.set(Ending::Failed(why));
     }
 
     pub fn status(&self, shards: Vec<ShardStatus>) -> NodeStatus {
@@ -77,7 +118,7 @@ impl Shared {
             node: NodeId(self.identity.node),
             name: self.identity.name.clone(),
             cluster: self.identity.cluster().to_string(),
-            members: self.identity.members.clone(),
+            members: self.roster.members().iter().cloned().collect(),
             reachable,
             groups,
             shards: self.shards,

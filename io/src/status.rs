@@ -1,9 +1,8 @@
 //! A node as it describes itself.
 
 use drey_core::request::GroupStatus;
+use drey_core::system::Member;
 use drey_core::{NodeId, ShardId};
-
-use crate::identity::Member;
 
 /// This node's view of itself and its cluster.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@
 
 mod buckets;
 mod convert;
+mod members;
 mod reply;
 mod status;
 
@@ -22,6 +23,7 @@ use drey_core::request::{Command, Operation, Page, ReadMode, ReadOp, Reply, Writ
 use drey_core::{Error, GroupId, ViewId};
 
 pub use buckets::{create_bucket, describe_bucket, drop_bucket, list_buckets};
+pub use members::{join, remove, transfer_leader};
 pub use status::{GroupState, MemberState, NodeStatus, cluster_status};
 
 /// What serves the calls: the shards of a node, or what a test puts in their place. Lives on one executor.

@@ -23,10 +23,11 @@ impl Backend for Shards {
 
     async fn status(&self) -> Result<NodeStatus, Error> {
         let status = self.0.status().await?;
-        let member = |member: drey_io::Member| MemberState {
-            id: drey_core::NodeId(member.id),
+        let member = |member: drey_core::system::Member| MemberState {
+            id: member.id,
             name: member.name,
             address: member.address,
+            leaving: member.leaving.is_some(),
         };
         Ok(NodeStatus {
             node: status.node,

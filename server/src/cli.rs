@@ -10,6 +10,7 @@ mod cluster;
 mod data;
 mod duration;
 mod failure;
+mod members;
 mod output;
 mod start_args;
 
@@ -79,6 +80,14 @@ pub enum ClientCommand {
     Node,
     /// Show the cluster: its members, and who leads which group
     Cluster,
+    /// Keep a place for a node that will be started with --join
+    Join(members::JoinArgs),
+    /// Have the node that is asked leave its cluster, and stop
+    Leave,
+    /// Remove a member, alive or dead, unless the others could not decide anything without it
+    Remove(members::RemoveArgs),
+    /// Have a member lead all groups, or one
+    Transfer(members::TransferArgs),
 }
 
 /// What all commands take that talk to a cluster.
@@ -151,6 +160,10 @@ async fn dispatch(common: &CommonArgs, command: ClientCommand) -> Result<(), Fai
         ClientCommand::Scan(args) => data::scan(&mut context, args).await,
         ClientCommand::Node => cluster::node(&mut context).await,
         ClientCommand::Cluster => cluster::cluster(&mut context).await,
+        ClientCommand::Join(args) => members::join(&mut context, &args).await,
+        ClientCommand::Leave => members::leave(&mut context).await,
+        ClientCommand::Remove(args) => members::remove(&mut context, &args).await,
+        ClientCommand::Transfer(args) => members::transfer(&mut context, &args).await,
     };
     let outcome = outcome.and_then(|()| Ok(context.output.finish()?));
     match outcome {

@@ -1,5 +1,7 @@
 //! `drey start`: a node in the foreground, until a signal or a failure ends it.
 
+mod join;
+
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,10 +23,16 @@ pub fn run(args: &StartArgs) -> Exit {
     {
         return refuse(&why, Exit::Refused);
     }
-    let config = match config(args) {
+    let mut config = match config(args) {
         Ok(config) => config,
         Err(why) => return refuse(&why, Exit::Usage),
     };
+    if !args.join.is_empty() {
+        match join::join(args) {
+            Ok(joined) => config.joined = joined,
+            Err((why, exit)) => return refuse(&why, exit),
+        }
+    }
     let node = match Node::start(config) {
         Ok(node) => node,
         Err(error @ (StartError::Invalid(_) | StartError::Identity(IdentityError::Invalid(_)))) => {

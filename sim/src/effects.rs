@@ -1,11 +1,13 @@
 //! Performs what a shard asks for: starts it, with the delay that the plan draws, and dies in the middle if it is to.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use drey_core::config::Config;
 use drey_core::log::BLOCK_BYTES;
-use drey_core::request::Reply;
+use drey_core::request::{Command, Reply};
 use drey_core::storage::StorageJob;
+use drey_core::system::Members;
 use drey_core::{Effects, Error, Event, NodeId, Output, RequestId};
 
 use crate::checker::Violation;
@@ -51,6 +53,10 @@ pub struct Performer<'a> {
     pub died: &'a mut Option<Death>,
     /// To clients.
     pub answers: Vec<(RequestId, Result<Reply, Error>)>,
+    /// Who the members are, if that changed.
+    pub told: Option<Arc<Members>>,
+    /// Writes of the node's own.
+    pub submitted: Vec<Command>,
     /// How many shards have carried over what earlier epochs held.
     pub carried: &'a mut usize,
 }
@@ -100,6 +106,16 @@ impl Effects for Performer<'_> {
                 *self.busy_until_ms = start_ms + self.job_ms();
                 self.jobs.push_back(job);
                 self.pending.push(*self.busy_until_ms, Completion::Job(self.number));
+                Ok(())
+            }
+            Output::Members(members) => {
+                self.told = Some(members);
+                Ok(())
+            }
+            // Links stand to all hosts of the world.
+            Output::Link(_) => Ok(()),
+            Output::Submit(command) => {
+                self.submitted.push(command);
                 Ok(())
             }
             Output::Reply(id, answer) => {
@@ -173,7 +189,7 @@ impl Performer<'_> {
             Event::SnapshotInstalled(..) => self.shared.coverage.snapshots += 1,
             Event::Truncated(..) => self.shared.coverage.truncations += 1,
             // A failure is found by asking the shard.
-            Event::Failed(_) | Event::Follows(..) | Event::SnapshotSending(..) => {}
+            Event::Failed(_) | Event::Follows(..) | Event::Configured(..) | Event::SnapshotSending(..) => {}
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use drey_core::wire::handshake::{Acquaintances, FIXED_BYTES, Hello};
+use drey_core::wire::handshake::{Acquaintances, FIXED_BYTES, Hello, Standing};
 use drey_core::wire::{Envelope, frame};
 use drey_core::{ClusterId, Incarnation, NodeId};
 
@@ -102,7 +102,8 @@ impl Links {
             let length = Hello::length(fixed).map_err(|error| error.to_string())?;
             let hello = rest.split_to(length.min(rest.len()));
             let hello = Hello::decode(&hello).map_err(|error| error.to_string())?;
-            known.judge(&self.own, &self.members, &hello).map_err(|error| error.to_string())?;
+            let standing = if self.members.contains(&hello.from) { Standing::Member(None) } else { Standing::Stranger };
+            known.judge(&self.own, standing, &hello).map_err(|error| error.to_string())?;
             from = Some(hello.from);
             let peer = self.peers.get_mut(&hello.from).ok_or("a stranger")?;
             let frame = match rest.first_chunk::<{ frame::HEADER_BYTES }>() {

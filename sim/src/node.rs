@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use drey_core::config::Config;
 use drey_core::log::{LogScan, RecoveredLog};
+use drey_core::system::Founder;
 use drey_core::wire::handshake::Acquaintances;
 use drey_core::{ClusterId, Incarnation, NodeId, ShardId, Tick, start_shard};
 use turmoil::net::UdpSocket;
@@ -203,7 +204,7 @@ impl Node {
             shard,
             shards: self.shards,
             groups: self.plan.groups,
-            founders: self.members(),
+            founders: self.members().into_iter().map(|id| Founder::numbered(id.0)).collect(),
             timing: self.plan.timing,
             log: self.plan.log,
         }

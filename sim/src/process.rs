@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use drey_core::config::{Config, Timing};
 use drey_core::log::SegmentId;
-use drey_core::placement::{group_of, shard_of};
-use drey_core::request::{Operation, Request};
+use drey_core::placement::shard_of;
+use drey_core::request::{Command, Operation, Request};
 use drey_core::storage::{StorageDone, StorageJob, StorageWorker};
 use drey_core::wire::handshake::Acquaintances;
 use drey_core::{GroupId, Inbox, Input, NodeId, Output, RequestId, Shard, Ticket, turn};
@@ -34,6 +34,10 @@ const JOBS_MAX: usize = 4_096;
 const HAND_OVER_EVERY_MS: u64 = 6_000;
 /// A node is told by mistake that a peer is gone, once in so many ms on average.
 const GONE_BY_MISTAKE_EVERY_MS: u64 = 4_000;
+
+/// Requests that a node makes for itself are numbered from here.
+const SUBMITTED: u64 = 1 << 63;
+const SUBMIT_TIMEOUT_MS: u64 = 2_000;
 
 /// Something that will be done at its time.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +94,8 @@ pub struct Process {
     pending: Pending,
     /// Requests of clients, by when they are owed an answer.
     unanswered: BTreeMap<RequestId, u64>,
+    /// Writes of its own so far.
+    submitted: u64,
     replies: Vec<u8>,
     earlier_epochs: Vec<SegmentId>,
     carried: usize,
@@ -133,6 +139,7 @@ impl Process {
             links,
             pending: Pending::default(),
             unanswered: BTreeMap::new(),
+            submitted: 0,
             replies: Vec::new(),
             earlier_epochs,
             carried: 0,
@@ -220,11 +227,7 @@ impl Process {
         for id in request_ids(&datagram.body) {
             // A client that has given up takes its question back.
             let Some(asked) = shared.exchange.asked.get(&id) else { continue };
-            let shard = match &asked.operation {
-                Operation::Write(command) => self.shard_of(group_of(&command.bucket, self.config.groups)),
-                Operation::Read(group, ..) => self.shard_of(*group),
-                Operation::Status => 0,
-            };
+            let shard = asked.operation.group(self.config.groups).map_or(0, |group| self.shard_of(group));
             let deadline_ms = self.clock.read(shared.now_ms).mono_ms + asked.deadline_in_ms;
             let request = Request { deadline_ms, operation: asked.operation.clone() };
             shared.trace.event(format_args!("n{}.{shard} <- {id} {request:?}", self.node));
@@ -233,6 +236,16 @@ impl Process {
                 self.answer(id, Err(error), shared);
             }
         }
+    }
+
+    /// A write of the node's own, which nobody waits for.
+    fn submit(&mut self, command: Command, now_ms: u64) {
+        self.submitted += 1;
+        let id = RequestId(SUBMITTED + self.submitted);
+        let shard = self.shard_of(command.group(self.config.groups));
+        let request = Request { deadline_ms: now_ms + SUBMIT_TIMEOUT_MS, operation: Operation::Write(command) };
+        // One that is refused is made again.
+        let _ = self.shards[shard].inbox.request(id, request);
     }
 
     /// A peer's datagram comes in.
@@ -338,12 +351,20 @@ impl Process {
                 doom: &mut self.doom,
                 died: &mut self.died,
                 answers: Vec::new(),
+                told: None,
+                submitted: Vec::new(),
                 carried: &mut self.carried,
             };
             turn(shard, now, inbox, &mut self.outputs, &mut performer);
-            let answers = performer.answers;
+            let Performer { answers, told, submitted, .. } = performer;
             for (id, answer) in answers {
                 self.answer(id, answer, shared);
+            }
+            if let Some(members) = told {
+                self.tell_all(&Input::Members(members), shared);
+            }
+            for command in submitted {
+                self.submit(command, now.mono_ms);
             }
             if self.is_dead() {
                 return true;
@@ -379,6 +400,9 @@ impl Process {
         shared: &mut Shared,
     ) {
         shared.trace.event(format_args!("n{} -> {id} {answer:?}", self.node));
+        if id.0 >= SUBMITTED {
+            return;
+        }
         if self.unanswered.remove(&id).is_none() {
             let seen = format!("node {} answered {id}, which nobody asked or which it had answered", self.node);
             return shared.violated(Violation::new("each request is answered once", seen));

@@ -6,6 +6,7 @@ pub mod cluster;
 use bytes::Bytes;
 use drey_core::name::{BucketName, Key};
 use drey_core::request::{Command, Write};
+use drey_core::system::Founder;
 use drey_core::{ClusterId, Config, GroupId, NodeId, ShardId, config};
 
 /// The values' size, as in the comparison of whole systems.
@@ -25,7 +26,7 @@ pub fn config(node: u64, nodes: u64) -> Config {
         shard: ShardId(0),
         shards: 1,
         groups: 1,
-        founders: (1..=nodes).map(NodeId).collect(),
+        founders: (1..=nodes).map(Founder::numbered).collect(),
         timing: config::Timing::default(),
         log: config::LogLimits::default(),
     }

@@ -4,6 +4,8 @@
 //! put (no condition, no previous value asked for) reads nothing. Every write that changes something takes the next version; a
 //! refused condition, a delete that finds nothing and a batch that changes nothing take none.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::error::Error;
@@ -14,9 +16,11 @@ use crate::machine::record::damaged;
 use crate::machine::sessions::Meaning;
 use crate::machine::{Bucket, DecodeError, Machine, ValueRecord, reply};
 use crate::name::{BucketName, Key};
+use crate::placement::all_groups;
 use crate::request::{BucketInfo, Command, Condition, Entry, Reply, Write, WriteId};
 use crate::storage::Committed;
 use crate::store::{Read, StoreError, WriteSet};
+use crate::system::{Members, SystemWrite};
 use crate::types::{LogIndex, Version};
 
 /// For each entry that wanted replies: one for each of its commands.
@@ -151,6 +155,7 @@ impl Batch<'_> {
             Write::Batch { ops } => self.batch(name, ops),
             Write::Txn { compare, success, failure } => self.txn(name, compare, success, failure),
             Write::OpenSession => Ok(Ok(self.open_session())),
+            Write::System(write) => Ok(self.system(write)),
         }
     }
 
@@ -160,6 +165,30 @@ impl Batch<'_> {
         let generation = self.machine.generation();
         self.machine.sessions.open(version.0, self.index, generation, &mut self.writes);
         Reply::SessionOpened { session: version.0 }
+    }
+
+    /// Who the members are is changed in the system group alone.
+    fn system(&mut self, write: &SystemWrite) -> Result<Reply, Error> {
+        let known = self.machine.members.as_ref().ok_or_else(|| Error::invalid("this is not the system group"))?;
+        let mut members = Members::clone(known);
+        let id = match write {
+            SystemWrite::Join { name, address, incarnation } => members.join(name, address, *incarnation)?,
+            SystemWrite::Leave { member } => {
+                members.leave(*member, all_groups(self.machine.groups))?;
+                *member
+            }
+            SystemWrite::Left { member, group } => {
+                members.left(*member, *group);
+                *member
+            }
+        };
+        if members.changes() != known.changes() {
+            self.machine.meta.version = self.next_version();
+            self.writes.changes.insert(self.machine.generation().members(), Some(members.encode()));
+            self.machine.members = Some(Arc::new(members));
+        }
+        let members = self.machine.members.clone().unwrap_or_default();
+        Ok(Reply::Members { id, members })
     }
 
     fn create_bucket(&mut self, name: &BucketName, bucket: Bucket, if_not_exists: bool) -> Result<Reply, Error> {

@@ -7,6 +7,7 @@
 //! put      key length u16 | key | value length u32 | value | [ttl u64] | [condition]
 //! delete   key length u16 | key | [condition]
 //! session  nothing
+//! system   as `system::write` says
 //! txn      count u16 | count x (key length u16 | key | condition) | the operations of success, of failure: each as a batch
 //! batch    count u16 | count x (op u8 | key length u16 | key | by op)
 //!          a put: value length u32 | value | [ttl u64]; an append: value length u32 | value; an increment: by i64
@@ -23,6 +24,7 @@ use crate::machine::DecodeError;
 use crate::machine::cursor::{Cursor, known_flags};
 use crate::name::{BucketName, Key};
 use crate::request::{BatchOp, Command, Condition, Write, WriteId};
+use crate::system::SystemWrite;
 use crate::types::Version;
 
 const FORMAT: u8 = 1;
@@ -34,6 +36,7 @@ const DELETE: u8 = 3;
 const BATCH: u8 = 4;
 const OPEN_SESSION: u8 = 5;
 const TXN: u8 = 6;
+const SYSTEM: u8 = 16;
 
 const HAS_ID: u8 = 1;
 const HAS_TTL: u8 = 1 << 1;
@@ -85,6 +88,7 @@ impl Command {
                 put_condition(condition.as_ref(), out);
             }
             Write::OpenSession => {}
+            Write::System(write) => write.encode(out),
             Write::Batch { ops } => put_ops(ops, out),
             Write::Txn { compare, success, failure } => {
                 out.put_u16_le(u16::try_from(compare.len()).expect("validated: few enough comparisons"));
@@ -118,6 +122,7 @@ impl Command {
             }
             Write::Delete { key, condition, .. } => key_len(key) + condition_len(condition),
             Write::OpenSession => 0,
+            Write::System(write) => write.encoded_len(),
             Write::Batch { ops } => ops_len(ops),
             Write::Txn { compare, success, failure } => {
                 let compare_len =
@@ -165,6 +170,7 @@ impl Command {
             },
             BATCH => Write::Batch { ops: take_ops(&mut input)? },
             OPEN_SESSION => Write::OpenSession,
+            SYSTEM => Write::System(SystemWrite::take(&mut input)?),
             TXN => Write::Txn {
                 compare: take_compare(&mut input)?,
                 success: take_ops(&mut input)?,
@@ -199,6 +205,8 @@ impl Command {
             Write::Delete { condition, .. } => condition_fits(condition.as_ref()),
             Write::OpenSession if self.id.is_some() => Err(Error::invalid("a session is not opened within a session")),
             Write::OpenSession => Ok(()),
+            Write::System(_) if self.id.is_some() => Err(Error::invalid("the system group has no sessions")),
+            Write::System(write) => write.validate(),
             Write::Batch { ops } => batch_fits(&[], &[ops]),
             Write::Txn { compare, success, failure } => batch_fits(compare, &[success, failure]),
         }
@@ -224,6 +232,7 @@ impl Command {
                 (DELETE, flag(condition.is_some(), HAS_CONDITION) | flag(*return_previous, RETURN_PREVIOUS))
             }
             Write::OpenSession => (OPEN_SESSION, 0),
+            Write::System(_) => (SYSTEM, 0),
             Write::Batch { .. } => (BATCH, 0),
             Write::Txn { .. } => (TXN, 0),
         };
@@ -239,7 +248,7 @@ fn flags_of(kind: u8) -> Result<u8, DecodeError> {
         PUT => Ok(HAS_ID | HAS_TTL | HAS_CONDITION | RETURN_PREVIOUS),
         DELETE => Ok(HAS_ID | HAS_CONDITION | RETURN_PREVIOUS),
         BATCH | TXN => Ok(HAS_ID),
-        OPEN_SESSION => Ok(0),
+        OPEN_SESSION | SYSTEM => Ok(0),
         _ => Err(DecodeError("unknown kind of command")),
     }
 }

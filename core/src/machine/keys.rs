@@ -4,6 +4,7 @@
 //! 00 | group                                            the group's meta record
 //! 01 | group | generation | 'b' | bucket name           a bucket's record
 //! 01 | group | generation | 'd' | created version | key a value record
+//! 01 | group | generation | 'm'                         the members: in the system group
 //! 01 | group | generation | 'p' | created version       a dropped bucket that is still to be purged
 //! 01 | group | generation | 's' | session               a session
 //! 01 | group | generation | 's' | session | sequence    an answer that it keeps
@@ -29,6 +30,8 @@ const STATE: u8 = 1;
 pub const KIND_BUCKET: u8 = b'b';
 /// The kind of a value record.
 pub const KIND_DATA: u8 = b'd';
+/// The kind of the members' record.
+pub const KIND_MEMBERS: u8 = b'm';
 /// The kind of a mark for a dropped bucket.
 pub const KIND_DROPPED: u8 = b'p';
 
@@ -155,6 +158,11 @@ impl Generation {
     /// The key of a bucket's record.
     pub fn bucket(&self, name: &BucketName) -> Bytes {
         self.0.byte(KIND_BUCKET).joined(name.as_bytes()).into()
+    }
+
+    /// The key of the members' record.
+    pub(crate) fn members(&self) -> Bytes {
+        self.0.byte(KIND_MEMBERS).joined(&[]).into()
     }
 
     /// The key of a dropped bucket's mark.

@@ -30,7 +30,7 @@ pub use apply::Replies;
 pub use scan::{Scan, ScanEnd};
 pub use state::{Bucket, Machine};
 
-pub(crate) use cursor::Cursor;
+pub(crate) use cursor::{Cursor, known_flags};
 pub(crate) use record::{BucketRecord, Meta, ValueRecord};
 pub(crate) use sessions::SessionRecord;
 

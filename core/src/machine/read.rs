@@ -1,6 +1,7 @@
 //! Reads from the present state: single keys, and what the buckets are.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use crate::error::Error;
 use crate::limits::{BYTES_COUNTED_MAX, GET_MANY_KEYS_MAX, KEYS_COUNTED_MAX, REPLY_BYTES_MAX};
@@ -10,6 +11,7 @@ use crate::machine::{Bucket, Machine, ValueRecord};
 use crate::name::{BucketName, Key, KeyRange};
 use crate::request::{BucketInfo, Entry, Reply};
 use crate::store::{Read, StoreError};
+use crate::types::NodeId;
 
 /// What a read comes to: the outer error ends the shard, the inner one is an answer.
 type Answer = Result<Result<Reply, Error>, StoreError>;
@@ -67,6 +69,12 @@ impl Machine {
             Ok(bucket) => Ok(Ok(Reply::Buckets(vec![self.count(reader, name, bucket, 1)?]))),
             Err(error) => Ok(Err(error)),
         }
+    }
+
+    /// The members, in the system group.
+    pub fn read_members(&self) -> Result<Reply, Error> {
+        let members = self.members().ok_or_else(|| Error::NotReady("this node has not got the members yet".into()))?;
+        Ok(Reply::Members { id: NodeId(0), members: Arc::clone(members) })
     }
 
     fn data_of(&self, name: &BucketName) -> Result<DataPrefix, Error> {

@@ -5,6 +5,8 @@
 //! ```
 //! Numbers are little-endian; a truth is a byte 0 or 1; what may be absent has such a byte in front.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes};
 
 use crate::error::Error;
@@ -14,7 +16,8 @@ use crate::machine::command::{take_bucket, take_value};
 use crate::machine::cursor::Cursor;
 use crate::name::Key;
 use crate::request::{BucketInfo, Entry, OpResult, Reply};
-use crate::types::{GroupId, Version};
+use crate::system::Members;
+use crate::types::{GroupId, NodeId, Version};
 
 const FORMAT: u8 = 1;
 
@@ -25,6 +28,7 @@ const CREATED: u8 = 3;
 const DROPPED: u8 = 4;
 const SESSION_OPENED: u8 = 5;
 const TXN: u8 = 6;
+const MEMBERS: u8 = 16;
 const ERROR: u8 = 255;
 
 /// Appends the bytes of an answer. An error's text is cut at [`ERROR_TEXT_BYTES_MAX`].
@@ -62,6 +66,11 @@ pub fn encode(answer: &Result<Reply, Error>, out: &mut Vec<u8>) {
         Ok(Reply::SessionOpened { session }) => {
             out.put_u8(SESSION_OPENED);
             out.put_u64_le(*session);
+        }
+        Ok(Reply::Members { id, members }) => {
+            out.put_u8(MEMBERS);
+            out.put_u64_le(id.0);
+            out.put_slice(&members.encode());
         }
         Ok(other) => panic!("not an answer to a write: {other:?}"),
         Err(error) => {
@@ -101,6 +110,10 @@ pub fn decode(bytes: Bytes) -> Result<Result<Reply, Error>, DecodeError> {
             results: take_results(&mut input)?,
         }),
         SESSION_OPENED => Ok(Reply::SessionOpened { session: input.u64()? }),
+        MEMBERS => {
+            let id = NodeId(input.u64()?);
+            Ok(Reply::Members { id, members: Arc::new(Members::take(&mut input)?) })
+        }
         ERROR => Err(take_error(&mut input)?),
         _ => return Err(DecodeError("unknown kind of answer")),
     };
@@ -162,6 +175,7 @@ fn put_error(error: &Error, out: &mut Vec<u8>) {
         Error::DeadlineExceeded => (10, ""),
         Error::Compacted(text) => (11, text),
         Error::DataLoss(text) => (12, text),
+        Error::Refused(text) => (13, text),
     };
     let mut len = text.len().min(ERROR_TEXT_BYTES_MAX);
     while !text.is_char_boundary(len) {
@@ -244,6 +258,7 @@ fn take_error(input: &mut Cursor) -> Result<Error, DecodeError> {
         10 => plain(Error::DeadlineExceeded),
         11 => Ok(Error::Compacted(text)),
         12 => Ok(Error::DataLoss(text)),
+        13 => Ok(Error::Refused(text)),
         _ => Err(DecodeError("unknown code of an error")),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
@@ -14,6 +15,7 @@ use crate::machine::{BucketRecord, DecodeError, Meta};
 use crate::name::{BucketName, KeyRange};
 use crate::placement::{SYSTEM_GROUP, group_of};
 use crate::store::{Read, StoreError, WriteSet};
+use crate::system::{Founder, Members};
 use crate::types::{GroupId, LogIndex, Term, Version};
 
 /// A bucket as the machine knows it.
@@ -30,6 +32,8 @@ pub struct Machine {
     pub(super) dropped: BTreeSet<Version>,
     pub(super) purge: PurgePosition,
     pub(super) sessions: Sessions,
+    /// In the system group, once it was founded.
+    pub(super) members: Option<Arc<Members>>,
 }
 
 impl Machine {
@@ -49,18 +53,23 @@ impl Machine {
             dropped: BTreeSet::new(),
             purge: PurgePosition::default(),
             sessions: Sessions::default(),
+            members: None,
         };
         machine.buckets = machine.first_buckets();
         machine.load_buckets(reader)?;
         machine.load_dropped(reader)?;
         machine.find_leftovers(reader)?;
         machine.load_sessions(reader)?;
+        machine.load_members(reader)?;
         Ok(machine)
     }
 
     /// Starts a group that has applied nothing where founding left it: as if its log's first entries, up to this one, had set
     /// up its members, with this configuration. One that has applied something stays as it is.
-    pub fn found(&mut self, (index, term): (LogIndex, Term), configuration: Bytes) {
+    pub fn found(&mut self, (index, term): (LogIndex, Term), configuration: Bytes, founders: &[Founder]) {
+        if self.group == SYSTEM_GROUP && self.members.is_none() {
+            self.members = Some(Arc::new(Members::found(founders)));
+        }
         if self.meta.applied == LogIndex(0) {
             (self.meta.applied, self.meta.term, self.meta.configuration) = (index, term, configuration);
         }
@@ -102,6 +111,16 @@ impl Machine {
         Ok(())
     }
 
+    /// For a state that [`Machine::replace`] took over.
+    pub(crate) fn load_members(&mut self, reader: &dyn Read) -> Result<(), StoreError> {
+        let key = self.generation().members();
+        if let Some(bytes) = reader.get(&key)? {
+            let members = Members::decode(bytes).map_err(|error| damaged(&key, error))?;
+            self.members = Some(Arc::new(members));
+        }
+        Ok(())
+    }
+
     /// Whether a bucket of this name belongs to this group.
     pub(crate) fn owns(&self, name: &BucketName) -> bool {
         self.group != SYSTEM_GROUP && group_of(name, self.groups) == self.group
@@ -132,6 +151,11 @@ impl Machine {
         self.meta.version
     }
 
+    /// The members, in the system group.
+    pub fn members(&self) -> Option<&Arc<Members>> {
+        self.members.as_ref()
+    }
+
     /// The buckets by name.
     pub fn buckets(&self) -> &BTreeMap<BucketName, Bucket> {
         &self.buckets
@@ -152,7 +176,7 @@ impl Machine {
     }
 
     /// Replaces the state by another generation, which the store holds already. The old one is left for the purge.
-    /// [`Machine::load_sessions`] must follow.
+    /// [`Machine::load_sessions`] and [`Machine::load_members`] must follow.
     pub(crate) fn replace(&mut self, meta: Meta, buckets: BTreeMap<BucketName, Bucket>) -> WriteSet {
         self.meta = meta;
         self.buckets = self.first_buckets();
@@ -185,6 +209,9 @@ impl Machine {
         };
         let generation = self.generation();
         add(&Meta { generation: 0, ..self.meta.clone() }.encode());
+        if let Some(members) = &self.members {
+            add(&members.encode());
+        }
         let mut ranges = vec![generation.kind_range(KIND_SESSION)];
         for (name, bucket) in &self.buckets {
             add(name.as_bytes());

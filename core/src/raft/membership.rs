@@ -19,6 +19,28 @@ impl Configuration {
         Configuration(ConfState { voters, ..Default::default() })
     }
 
+    /// The same with learners.
+    #[cfg(test)]
+    pub(crate) fn with_learners(
+        voters: impl IntoIterator<Item = NodeId>,
+        learners: impl IntoIterator<Item = NodeId>,
+    ) -> Configuration {
+        let mut configuration = Configuration::of(voters);
+        configuration.0.learners = learners.into_iter().map(|id| id.0).collect();
+        configuration
+    }
+
+    /// Whether two configurations hold together, on the way from one to the other.
+    pub fn is_joint(&self) -> bool {
+        !self.0.voters_outgoing.is_empty()
+    }
+
+    /// Whether a node has any part in it.
+    pub fn has(&self, id: NodeId) -> bool {
+        let ConfState { voters, learners, voters_outgoing, learners_next, .. } = &self.0;
+        [voters, learners, voters_outgoing, learners_next].iter().any(|list| list.contains(&id.0))
+    }
+
     /// Who votes now.
     pub fn voters(&self) -> Vec<NodeId> {
         self.0.voters.iter().map(|&id| NodeId(id)).collect()

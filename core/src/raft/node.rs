@@ -11,6 +11,7 @@ use super::membership::Configuration;
 use super::message::Message;
 use crate::log::{HardState, LogEntry};
 use crate::storage::{Committed, SnapshotMeta};
+use crate::system::reconcile::Change;
 use crate::types::{GroupId, LogIndex, NodeId, Term};
 
 /// The most payload of one append message.
@@ -201,6 +202,67 @@ impl RaftNode {
             _ if self.raw.raft.lead_transferee.is_some() => Err(ProposeError::NotLeader),
             _ => Err(ProposeError::TooMuchUncommitted),
         }
+    }
+
+    /// Proposes a change of the configuration: several changes through a joint one, which must be left by
+    /// [`Self::leave_joint`]. Nothing happens unless [`Self::is_settled`].
+    pub fn propose_change(&mut self, changes: &[Change]) {
+        use raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
+        let single = |change: &Change| {
+            let (kind, id) = match change {
+                Change::AddLearner(id) => (ConfChangeType::AddLearnerNode, id),
+                Change::Promote(id) => (ConfChangeType::AddNode, id),
+                Change::Remove(id) => (ConfChangeType::RemoveNode, id),
+            };
+            let mut single = ConfChangeSingle { node_id: id.0, ..Default::default() };
+            single.set_change_type(kind);
+            single
+        };
+        let mut change = ConfChangeV2 { changes: changes.iter().map(single).collect(), ..Default::default() };
+        if changes.len() > 1 {
+            // Left by the leader of the day: raft-rs's own way of leaving is forgotten when the leader changes.
+            change.set_transition(ConfChangeTransition::Explicit);
+        }
+        self.propose_v2(change);
+    }
+
+    /// Proposes to leave a joint configuration.
+    pub fn leave_joint(&mut self) {
+        self.propose_v2(raft::eraftpb::ConfChangeV2::default());
+    }
+
+    fn propose_v2(&mut self, change: raft::eraftpb::ConfChangeV2) {
+        if self.is_settled() {
+            // An error means that it cannot be done now; it will be tried again.
+            let _ = self.raw.propose_conf_change(Vec::new(), change);
+        }
+        self.settle();
+    }
+
+    /// Whether this leader has applied every change of the configuration that its log may hold.
+    pub fn is_settled(&self) -> bool {
+        self.is_leader() && !self.is_handing_over() && !self.raw.raft.has_pending_conf()
+    }
+
+    /// Whether the leadership is on its way to another.
+    pub fn is_handing_over(&self) -> bool {
+        self.raw.raft.lead_transferee.is_some()
+    }
+
+    /// Whether a member's log is nearly as long as this leader's, and grows with it.
+    pub fn has_caught_up(&self, id: NodeId) -> bool {
+        /// So many entries are under way to a member that keeps up.
+        const BEHIND_MAX: u64 = 1_000;
+        let last = self.raw.raft.raft_log.last_index();
+        let keeps_up = |progress: &raft::Progress| {
+            progress.state == raft::ProgressState::Replicate && progress.matched + BEHIND_MAX >= last
+        };
+        self.is_leader() && self.raw.raft.prs().get(id.0).is_some_and(keeps_up)
+    }
+
+    /// The configuration in force.
+    pub fn configuration(&self) -> Configuration {
+        Configuration(self.raw.raft.prs().conf().to_conf_state())
     }
 
     /// Asks for a read index. The answer may never come: ask again, with another context.

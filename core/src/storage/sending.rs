@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::machine::Machine;
 use crate::machine::Meta;
-use crate::machine::keys::{Generation, KIND_BUCKET, KIND_SESSION, StoreRange};
+use crate::machine::keys::{Generation, KIND_BUCKET, KIND_MEMBERS, KIND_SESSION, StoreRange};
 use crate::name::KeyRange;
 use crate::storage::SnapshotMeta;
 use crate::storage::chunk::ChunkBuilder;
@@ -18,7 +18,7 @@ pub(super) struct Sending<V> {
     view: V,
     group: GroupId,
     meta: Meta,
-    /// What is still to be read, in the order of keys: the buckets' records, each bucket's values, the sessions.
+    /// What is still to be read, in the order of keys: the buckets' records, each bucket's values, the members, the sessions.
     ranges: std::collections::VecDeque<StoreRange>,
     chunk: u64,
 }
@@ -31,7 +31,7 @@ impl<V: Read> Sending<V> {
         created.sort_unstable();
         let data = created.into_iter().map(|created| generation.data(created).range(&KeyRange::default()));
         let ranges = std::iter::once(generation.kind_range(KIND_BUCKET)).chain(data);
-        let ranges = ranges.chain([generation.kind_range(KIND_SESSION)]).collect();
+        let ranges = ranges.chain([KIND_MEMBERS, KIND_SESSION].map(|kind| generation.kind_range(kind))).collect();
         Sending { view, group: machine.group(), meta: machine.meta().clone(), ranges, chunk: 0 }
     }
 

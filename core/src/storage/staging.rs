@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::machine::keys::{Generation, KIND_BUCKET, KIND_DATA, KIND_SESSION, take_number};
+use crate::machine::keys::{Generation, KIND_BUCKET, KIND_DATA, KIND_MEMBERS, KIND_SESSION, take_number};
 use crate::machine::{Bucket, DecodeError, Meta, SessionRecord, ValueRecord};
 use crate::name::BucketName;
+use crate::placement::SYSTEM_GROUP;
 use crate::storage::chunk::Chunk;
 use crate::store::WriteSet;
+use crate::system::Members;
 use crate::types::{GroupId, Version};
 
 /// A snapshot that is coming in.
@@ -99,6 +101,7 @@ impl Staging {
             match key[0] {
                 KIND_BUCKET => records.buckets.push(self.bucket(&key, value.clone())?),
                 KIND_DATA => self.value(&key, value.clone(), &records.buckets)?,
+                KIND_MEMBERS if group == SYSTEM_GROUP && key.len() == 1 => drop(Members::decode(value.clone())?),
                 KIND_SESSION => match SessionRecord::check(&key[1..], value.clone())? {
                     SessionRecord::Session(id) => records.sessions.push(self.session(id)?),
                     SessionRecord::Answer(id) if self.sessions.contains(&id) || records.sessions.contains(&id) => {}

@@ -111,10 +111,12 @@ impl<S: Store> StorageWorker<S> {
         let Some(machine) = self.machines.get_mut(&group) else {
             return Err(StoreError(format!("group {group} is not on this shard")));
         };
+        let members_before = machine.members().cloned();
         let (writes, replies) = machine.apply(&self.store, entries, configuration)?;
         let (index, purge) = (machine.applied(), machine.needs_purge());
+        let members = machine.members().cloned().filter(|members| members_before.as_ref() != Some(members));
         self.store.write(writes)?;
-        Ok(StorageDone::Applied { group, index, replies, purge })
+        Ok(StorageDone::Applied { group, index, replies, purge, members })
     }
 
     fn read(&mut self, group: GroupId, reads: Vec<TicketedRead>, now_ms: u64) -> Result<StorageDone, StoreError> {
@@ -146,6 +148,7 @@ impl<S: Store> StorageWorker<S> {
                 self.scans.start(&self.store, machine, request, now_ms)
             }
             ReadOp::ListBuckets { prefix } => machine.list_buckets(&self.store, prefix),
+            ReadOp::Members => Ok(machine.read_members()),
             ReadOp::DescribeBucket { bucket } => machine.describe_bucket(&self.store, bucket),
             ReadOp::ScanNext { .. } | ReadOp::ScanEnd { .. } => unreachable!("answered above"),
         }
@@ -227,7 +230,12 @@ impl<S: Store> StorageWorker<S> {
         self.store.write(writes)?;
         self.store.persist()?;
         let StorageWorker { machines, store, .. } = self;
-        machines.get_mut(&group).map_or(Ok(()), |machine| machine.load_sessions(store))?;
-        Ok(StorageDone::SnapshotInstalled { group, meta })
+        let mut members = None;
+        if let Some(machine) = machines.get_mut(&group) {
+            machine.load_sessions(store)?;
+            machine.load_members(store)?;
+            members = machine.members().cloned();
+        }
+        Ok(StorageDone::SnapshotInstalled { group, meta, members })
     }
 }

@@ -6,13 +6,14 @@ use super::Body;
 use crate::machine::reply;
 use crate::raft::Message;
 use crate::storage::SnapshotMeta;
-use crate::types::{LogIndex, Term};
+use crate::types::{LogIndex, NodeId, Term};
 
 const RAFT: u8 = 1;
 const FORWARD: u8 = 2;
 const FORWARD_REPLY: u8 = 3;
 const SNAPSHOT_CHUNK: u8 = 4;
 const SNAPSHOT_ACK: u8 = 5;
+const TRANSFER: u8 = 16;
 
 /// The longest configuration in a snapshot's description, in bytes.
 const CONFIGURATION_BYTES_MAX: usize = 64 << 10;
@@ -24,6 +25,7 @@ pub(super) fn kind(body: &Body) -> u8 {
         Body::ForwardReply { .. } => FORWARD_REPLY,
         Body::SnapshotChunk { .. } => SNAPSHOT_CHUNK,
         Body::SnapshotAck { .. } => SNAPSHOT_ACK,
+        Body::Transfer { .. } => TRANSFER,
     }
 }
 
@@ -35,6 +37,7 @@ pub(super) fn weight(body: &Body) -> usize {
         Body::ForwardReply { .. } => 64,
         Body::SnapshotChunk { data, meta, .. } => 64 + data.len() + meta.configuration.len(),
         Body::SnapshotAck { .. } => 17,
+        Body::Transfer { .. } => 8,
     }
 }
 
@@ -50,6 +53,7 @@ pub(super) fn encode(body: &Body, out: &mut Vec<u8>) {
             out.put_u64_le(*id);
             reply::encode(reply, out);
         }
+        Body::Transfer { to } => out.put_u64_le(to.0),
         Body::SnapshotChunk { transfer, meta, chunk, last, data } => {
             out.put_u64_le(*transfer);
             out.put_u64_le(meta.index.0);
@@ -81,6 +85,10 @@ pub(super) fn decode(kind: u8, mut bytes: Bytes) -> Result<Body, &'static str> {
             let id = number(&mut bytes)?;
             let reply = reply::decode(bytes).map_err(|_| "an answer that is none")?;
             Ok(Body::ForwardReply { id, reply })
+        }
+        TRANSFER => {
+            let to = NodeId(number(&mut bytes)?);
+            if bytes.has_remaining() { Err("bytes behind a transfer") } else { Ok(Body::Transfer { to }) }
         }
         SNAPSHOT_CHUNK => {
             let transfer = number(&mut bytes)?;

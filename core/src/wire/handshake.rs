@@ -20,6 +20,10 @@ pub const FORMAT: u16 = 1;
 pub const FORMAT_OLDEST: u16 = 1;
 /// The length of a handshake without its reason and checksum, in bytes.
 pub const FIXED_BYTES: usize = 8 + 2 + 2 + 1 + 16 + 8 + 8 + 8 + 8 + 4 + 4 + 8 + 2;
+const TALKS: u8 = 0;
+const REFUSES: u8 = 1;
+const REFUSES_FOR_GOOD: u8 = 2;
+
 /// The longest reason, in bytes.
 const REASON_BYTES_MAX: usize = 512;
 
@@ -42,8 +46,28 @@ pub struct Hello {
     pub shards: u32,
     /// Names the link: a later link between the same shards has a higher number.
     pub link: u64,
-    /// None: the sender wants to talk. Otherwise the link is refused, for this reason.
-    pub refused: Option<String>,
+    /// None: the sender wants to talk. Otherwise the link is refused.
+    pub refused: Option<Refusal>,
+}
+
+/// Why a node will not talk to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// For people.
+    pub reason: String,
+    /// It never will: the other one is no member any more, or lost its disk.
+    pub for_good: bool,
+}
+
+/// What a node is to a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A member, with the incarnation that it joined with, if it joined.
+    Member(Option<Incarnation>),
+    /// It was one.
+    Gone,
+    /// Not one, or not yet, as far as is known.
+    Stranger,
 }
 
 /// Why a link cannot be.
@@ -61,17 +85,20 @@ pub enum HandshakeError {
         newest: u16,
     },
     /// The peer refused.
-    #[error("refused by the peer: {0}")]
-    Refused(String),
+    #[error("refused by the peer: {}", .0.reason)]
+    Refused(Refusal),
     /// The peer is not what it should be.
     #[error("{0}")]
     Mismatch(String),
+    /// The peer is what it must not be any more.
+    #[error("{0}")]
+    Outcast(String),
 }
 
 impl Hello {
     /// The bytes to send.
     pub fn encode(&self) -> Vec<u8> {
-        let mut reason = self.refused.clone().unwrap_or_default();
+        let mut reason = self.refused.as_ref().map(|refusal| refusal.reason.clone()).unwrap_or_default();
         while reason.len() > REASON_BYTES_MAX {
             reason.pop();
         }
@@ -79,7 +106,11 @@ impl Hello {
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&FORMAT.to_le_bytes());
         out.extend_from_slice(&FORMAT_OLDEST.to_le_bytes());
-        out.push(u8::from(self.refused.is_some()));
+        out.push(match &self.refused {
+            None => TALKS,
+            Some(Refusal { for_good: false, .. }) => REFUSES,
+            Some(Refusal { for_good: true, .. }) => REFUSES_FOR_GOOD,
+        });
         out.extend_from_slice(&self.cluster.0.to_le_bytes());
         for number in [self.epoch, self.from.0, self.incarnation.0, self.to.0] {
             out.extend_from_slice(&number.to_le_bytes());
@@ -121,7 +152,7 @@ impl Hello {
         if oldest > FORMAT || newest < FORMAT_OLDEST {
             return Err(HandshakeError::Format { oldest, newest });
         }
-        let refused = take::<1>(&mut rest)?[0] != 0;
+        let [kind] = take::<1>(&mut rest)?;
         let hello = Hello {
             cluster: ClusterId(u128::from_le_bytes(take(&mut rest)?)),
             epoch: u64::from_le_bytes(take(&mut rest)?),
@@ -135,7 +166,8 @@ impl Hello {
         };
         take_u16(&mut rest)?;
         let reason = String::from_utf8_lossy(rest).into_owned();
-        Ok(Hello { refused: refused.then_some(reason), ..hello })
+        let refused = (kind != TALKS).then_some(Refusal { reason, for_good: kind == REFUSES_FOR_GOOD });
+        Ok(Hello { refused, ..hello })
     }
 }
 
@@ -149,7 +181,7 @@ fn take_u16(rest: &mut &[u8]) -> Result<u16, HandshakeError> {
     Ok(u16::from_le_bytes(take(rest)?))
 }
 
-/// Whom a node accepts: its cluster's members, each with the disk that it was first met with.
+/// Whom a node has met: members, each with the disk that it was first met with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acquaintances {
     /// Members and the incarnations that were seen of them. To be made durable before a link is answered.
@@ -158,9 +190,9 @@ pub struct Acquaintances {
 
 impl Acquaintances {
     /// Judges the peer's `hello` against our own. True: the peer was not known before and is now.
-    pub fn judge(&mut self, own: &Hello, members: &[NodeId], hello: &Hello) -> Result<bool, HandshakeError> {
-        if let Some(reason) = &hello.refused {
-            return Err(HandshakeError::Refused(reason.clone()));
+    pub fn judge(&mut self, own: &Hello, standing: Standing, hello: &Hello) -> Result<bool, HandshakeError> {
+        if let Some(refusal) = &hello.refused {
+            return Err(HandshakeError::Refused(refusal.clone()));
         }
         let mismatch = |text: String| Err(HandshakeError::Mismatch(text));
         if hello.cluster != own.cluster {
@@ -172,22 +204,30 @@ impl Acquaintances {
         if hello.to != own.from {
             return mismatch(format!("it means node {}, this is node {}", hello.to, own.from));
         }
-        if hello.from == own.from || !members.contains(&hello.from) {
-            return mismatch(format!("node {} is no other member of this cluster", hello.from));
-        }
+        let joined_as = match standing {
+            Standing::Member(incarnation) if hello.from != own.from => incarnation,
+            Standing::Gone => {
+                return Err(HandshakeError::Outcast(format!(
+                    "node {} was removed from this cluster: it may join anew with an empty data directory",
+                    hello.from
+                )));
+            }
+            _ => return mismatch(format!("node {} is no other member of this cluster", hello.from)),
+        };
         if hello.shards == 0 || hello.shard >= hello.shards {
             return mismatch(format!("shard {} of {} is impossible", hello.shard, hello.shards));
         }
-        match self.incarnations.get(&hello.from) {
+        match joined_as.as_ref().or(self.incarnations.get(&hello.from)) {
             None => {
                 self.incarnations.insert(hello.from, hello.incarnation);
                 Ok(true)
             }
             Some(known) if *known == hello.incarnation => Ok(false),
-            Some(_) => mismatch(format!(
-                "node {} lost its data directory: it must not vote again under this id, remove it and join anew",
+            Some(_) => Err(HandshakeError::Outcast(format!(
+                "node {} lost its data directory and must not vote again under its id: remove it with `drey remove`, then \
+                 start it with an empty data directory and --join",
                 hello.from
-            )),
+            ))),
         }
     }
 }
@@ -212,8 +252,10 @@ mod tests {
 
     #[test]
     fn a_handshake_comes_back_as_it_was_and_any_flipped_bit_is_noticed() {
-        let refused = Hello { refused: Some("no".into()), ..hello(1, 2) };
-        assert_eq!(Hello::decode(&refused.encode()), Ok(refused));
+        for for_good in [false, true] {
+            let refused = Hello { refused: Some(Refusal { reason: "no".into(), for_good }), ..hello(1, 2) };
+            assert_eq!(Hello::decode(&refused.encode()), Ok(refused));
+        }
         let bytes = hello(1, 2).encode();
         assert_eq!(Hello::decode(&bytes), Ok(hello(1, 2)));
         for bit in 0..bytes.len() * 8 {
@@ -225,17 +267,24 @@ mod tests {
 
     #[test]
     fn strangers_and_other_disks_are_refused() {
-        let members = [NodeId(1), NodeId(2)];
+        let member = Standing::Member(None);
         let own = hello(2, 1);
         let mut known = Acquaintances::default();
-        assert_eq!(known.judge(&own, &members, &hello(1, 2)), Ok(true));
-        assert_eq!(known.judge(&own, &members, &hello(1, 2)), Ok(false));
+        assert_eq!(known.judge(&own, member, &hello(1, 2)), Ok(true));
+        assert_eq!(known.judge(&own, member, &hello(1, 2)), Ok(false));
         let other_disk = Hello { incarnation: Incarnation(1), ..hello(1, 2) };
         let other_cluster = Hello { cluster: ClusterId(8), ..hello(1, 2) };
         let other_epoch = Hello { epoch: 1, ..hello(1, 2) };
-        let refusal = Hello { refused: Some("because".into()), ..hello(1, 2) };
-        for bad in [other_disk, other_cluster, other_epoch, refusal, hello(3, 2), hello(2, 2), hello(1, 1)] {
-            assert!(known.judge(&own, &members, &bad).is_err(), "{bad:?}");
+        let because = Refusal { reason: "because".into(), for_good: false };
+        let refusal = Hello { refused: Some(because), ..hello(1, 2) };
+        for bad in [other_disk.clone(), other_cluster, other_epoch, refusal, hello(2, 2), hello(1, 1)] {
+            assert!(known.judge(&own, member, &bad).is_err(), "{bad:?}");
         }
+        let of = |standing| Acquaintances::default().judge(&own, standing, &hello(3, 2));
+        assert!(matches!(of(Standing::Stranger), Err(HandshakeError::Mismatch(_))));
+        assert!(matches!(of(Standing::Gone), Err(HandshakeError::Outcast(_))));
+        assert!(matches!(of(Standing::Member(Some(Incarnation(7)))), Err(HandshakeError::Outcast(_))));
+        assert_eq!(of(Standing::Member(Some(Incarnation(300)))), Ok(false));
+        assert!(matches!(known.judge(&own, member, &other_disk), Err(HandshakeError::Outcast(_))));
     }
 }

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::raft::Message;
 use crate::request::{Command, Reply};
 use crate::storage::SnapshotMeta;
-use crate::types::GroupId;
+use crate::types::{GroupId, NodeId};
 
 /// A message between the replicas of one group.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,11 @@ pub enum Body {
         id: u64,
         /// The answer.
         reply: Result<Reply, Error>,
+    },
+    /// Asks the leader to hand its leadership to this member.
+    Transfer {
+        /// To whom.
+        to: NodeId,
     },
     /// A part of a snapshot.
     SnapshotChunk {

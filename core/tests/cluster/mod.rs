@@ -13,8 +13,8 @@ pub mod trace;
 use std::collections::BTreeMap;
 
 use drey_core::config::{LogLimits, Timing};
-use drey_core::placement::group_of;
 use drey_core::request::{Command, Operation, ReadMode, ReadOp, Request};
+use drey_core::system::{Founder, Members};
 use drey_core::wire::Body;
 use drey_core::{GroupId, Input, NodeId, Output, RequestId};
 
@@ -57,12 +57,32 @@ impl Cluster {
     /// Makes nodes 1..=count and starts them, all connected.
     pub fn add_nodes(&mut self, count: u64, shards: u32) {
         assert!(self.nodes.is_empty(), "nodes are added once");
-        self.settings.founders = (1..=count).map(NodeId).collect();
+        self.settings.founders = (1..=count).map(Founder::numbered).collect();
         for id in 1..=count {
             self.nodes.insert(id, Node::new(id, shards, self.settings.clone()));
         }
         for id in 1..=count {
             self.start(id);
+        }
+    }
+
+    /// Makes a node of an id that the members gave it, and starts it.
+    pub fn add_joined(&mut self, id: u64, shards: u32) {
+        self.nodes.insert(id, Node::joined(id, shards, self.settings.clone()));
+        self.start(id);
+    }
+
+    /// A node has learned who the members are: links to others are gone.
+    fn link(&mut self, id: u64, members: &Members) {
+        if self.trace.system_group {
+            self.trace.line(format!("{id} knows the members {members}"));
+        }
+        let is_gone = |other: &u64| *other != id && members.is_gone(NodeId(*other));
+        let gone: Vec<u64> = self.nodes.keys().copied().filter(is_gone).collect();
+        for other in gone {
+            if self.network.connected((id, other)) {
+                self.disconnect(id, other);
+            }
         }
     }
 
@@ -181,7 +201,7 @@ impl Cluster {
     }
 
     pub fn write(&mut self, id: u64, deadline_ms: u64, command: Command) {
-        let group = group_of(&command.bucket, self.settings.groups);
+        let group = command.group(self.settings.groups);
         self.request(id, group, deadline_ms, Operation::Write(command), true);
     }
 
@@ -252,11 +272,15 @@ impl Cluster {
                             self.campaigned.push(id);
                         }
                     }
-                    self.network.send((id, to), shard, &envelopes);
+                    // To a member that was not started there is no link.
+                    if self.nodes.contains_key(&to) {
+                        self.network.send((id, to), shard, &envelopes);
+                    }
                 }
                 Seen::Output(output) => match *output {
                     Output::Reply(request, answer) => self.trace.answer(id, request, &answer),
                     Output::Report(event) => self.trace.event(id, &event),
+                    Output::Link(members) => self.link(id, &members),
                     output => panic!("performed by the node: {output:?}"),
                 },
                 Seen::Note(note) => self.trace.note(id, note),

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use drey_core::config::{LogLimits, Timing};
 use drey_core::log::SegmentId;
 use drey_core::placement::shard_of;
-use drey_core::request::{Operation, Reply, Request, ShardStatus};
+use drey_core::request::{Command, Operation, Reply, Request, ShardStatus};
 use drey_core::storage::{StorageJob, StorageWorker};
+use drey_core::system::Founder;
 use drey_core::wire::Envelope;
 use drey_core::wire::frame::FrameReader;
 use drey_core::{
@@ -18,11 +19,14 @@ use super::disk::{Disk, Done, Torn};
 use super::network::Frame;
 use super::store::SharedStore;
 
+/// Requests that shards made by themselves are numbered from here.
+const SUBMITTED: u64 = 1 << 63;
+
 /// What all nodes of a cluster have in common.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub groups: u32,
-    pub founders: Vec<NodeId>,
+    pub founders: Vec<Founder>,
     pub timing: Timing,
     pub log: LogLimits,
 }
@@ -37,6 +41,8 @@ pub struct Node {
     pub store_held: bool,
     pub now: Tick,
     starts: u64,
+    /// Writes that its shards asked for by themselves.
+    submitted: u64,
     settings: Settings,
     running: Option<Running>,
 }
@@ -87,6 +93,7 @@ impl Node {
             store_held: false,
             now: Tick { mono_ms: 1_000_000, wall_ms: 0 },
             starts: 0,
+            submitted: 0,
             settings,
             running: None,
         }
@@ -133,6 +140,11 @@ impl Node {
         self.disk.failing = false;
         self.store_held = false;
         self.store.crash(keep);
+    }
+
+    /// It joins: all that it will know comes from the others.
+    pub fn joined(id: u64, shards: u32, settings: Settings) -> Node {
+        Node::new(id, shards, Settings { founders: Vec::new(), ..settings })
     }
 
     /// The number of the shard that has a group.
@@ -249,11 +261,24 @@ impl Node {
                     }
                 }
                 Output::Send(to, envelope) => sent.entry(to.0).or_default().push(envelope),
+                Output::Members(members) => self.tell(&Input::Members(members)),
+                Output::Submit(command) => self.submit(command),
+                Output::Reply(RequestId(id), _) if id >= SUBMITTED => {}
                 Output::Storage(job) => running.shards[number as usize].jobs.push_back(job),
                 other => seen.push(Seen::Output(Box::new(other))),
             }
         }
         seen.extend(sent.into_iter().map(|(to, envelopes)| Seen::Sent { shard: number, to, envelopes }));
+    }
+
+    /// A write of its own, which nobody waits for.
+    fn submit(&mut self, command: Command) {
+        self.submitted += 1;
+        let id = RequestId(SUBMITTED + self.submitted);
+        let shard = self.shard_of(command.group(self.settings.groups));
+        let deadline_ms = self.now.mono_ms + 1_000;
+        let request = Request { deadline_ms, operation: Operation::Write(command) };
+        self.inbox(shard).request(id, request).expect("there is room");
     }
 
     /// Whether something waits for a turn, the disk or the store, and is not held.

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use drey_core::log::SegmentId;
 use drey_core::name::{BucketName, Key, KeyRange};
-use drey_core::placement::group_of;
+use drey_core::placement::{SYSTEM_GROUP, all_groups, group_of};
 use drey_core::raft::Message;
 use drey_core::request::{BatchOp, Command, Condition, Operation, ReadMode, ReadOp, Write, WriteId};
+use drey_core::system::SystemWrite;
 use drey_core::wire::{Body, Envelope};
-use drey_core::{GroupId, Input, NodeId, Version};
+use drey_core::{GroupId, Incarnation, Input, NodeId, Version};
 use prost11::Message as _;
 use raft::eraftpb;
 
@@ -125,6 +126,8 @@ impl Script {
                 cluster.trace.messages = words.has("messages");
                 cluster.trace.log = words.has("log");
                 cluster.trace.answers_only = words.has("answers");
+                cluster.trace.system_group = words.has("system");
+                cluster.trace.name_groups |= words.has("system");
             }
             "add-nodes" => {
                 cluster.trace.name_groups = cluster.settings.groups > 1;
@@ -132,6 +135,16 @@ impl Script {
                 cluster.add_nodes(words.number(1), words.option("shards").map_or(1, |shards| number(shards) as u32));
                 cluster.stabilize();
                 cluster.trace.mute = false;
+            }
+            "add-node" => cluster.add_joined(words.number(1), words.option("shards").map_or(1, |n| number(n) as u32)),
+            "join" | "leave" => cluster.write(words.number(1), words.deadline_ms(), Command::system(system(words))),
+            "members" => {
+                let mode = if words.has("local") { ReadMode::Local } else { ReadMode::Linearizable };
+                cluster.read(words.number(1), words.deadline_ms(), SYSTEM_GROUP, mode, ReadOp::Members);
+            }
+            "transfer" => {
+                let (group, to) = (GroupId(words.number(2) as u32), NodeId(words.number(3)));
+                cluster.request(words.number(1), group, DEADLINE_MS, Operation::Transfer(group, to), true);
             }
             "silence" => silence(cluster, &words.numbers(1)),
             "campaign" => cluster.campaign(words.number(1)),
@@ -312,6 +325,18 @@ fn command(words: &Words) -> Command {
     Command { bucket, id: words.option("id").map(write_id), write }
 }
 
+/// `join NODE NAME [disk=N]`, `leave NODE MEMBER`.
+fn system(words: &Words) -> SystemWrite {
+    match words.at(0) {
+        "join" => SystemWrite::Join {
+            name: words.at(2).to_owned(),
+            address: format!("{}:9000", words.at(2).replace('n', "host")),
+            incarnation: words.option("disk").map(|disk| Incarnation(number(disk))),
+        },
+        _ => SystemWrite::Leave { member: NodeId(words.number(2)) },
+    }
+}
+
 fn op(word: &str) -> BatchOp {
     let parts: Vec<&str> = word.split(':').collect();
     match parts.as_slice() {
@@ -465,7 +490,10 @@ fn log_dump(cluster: &mut Cluster, id: u64) {
 
 /// Whether all running replicas of each group that applied equally much hold the same.
 fn compare(cluster: &mut Cluster) {
-    for group in (1..=cluster.settings.groups).map(GroupId) {
+    for group in all_groups(cluster.settings.groups) {
+        if !cluster.trace.shows(group) {
+            continue;
+        }
         let mut hashes: Vec<Option<u64>> =
             cluster.nodes.values().filter(|node| node.is_running()).map(|node| node.state_hash(group)).collect();
         let count = hashes.len();

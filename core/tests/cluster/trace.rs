@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use drey_core::request::{BucketInfo, Entry, OpResult, Reply};
 use drey_core::wire::{Body, Envelope};
-use drey_core::{Error, Event, GroupId, RequestId};
+use drey_core::{Error, Event, GroupId, NodeId, RequestId};
 
 /// The lines since they were last taken.
 #[derive(Default)]
@@ -71,6 +71,7 @@ impl Trace {
             Body::Raft(message) => format!("{message:?}"),
             Body::Forward { .. } => format!("Forward {id}->{to}"),
             Body::ForwardReply { reply, .. } => format!("ForwardReply {id}->{to} {}", answer(reply)),
+            Body::Transfer { .. } => format!("Transfer {id}->{to}"),
             Body::SnapshotChunk { meta, chunk, last, .. } => {
                 let last = if *last { ", the last" } else { "" };
                 format!("SnapshotChunk {id}->{to} of {}: chunk {chunk}{last}", meta.index)
@@ -94,6 +95,10 @@ impl Trace {
             Event::BecameLeader(group, term) => (*group, format!("{id} leads in term {term}")),
             Event::Follows(group, term, Some(leader)) => (*group, format!("{id} follows {leader} in term {term}")),
             Event::Follows(group, term, None) => (*group, format!("{id} knows no leader in term {term}")),
+            Event::Configured(group, voters, learners) => {
+                let learners = if learners.is_empty() { String::new() } else { format!(", {} learn", ids(learners)) };
+                (*group, format!("{id} has {} vote{learners}", ids(voters)))
+            }
             Event::RefusedMessage(from, group, why) => (*group, format!("{id} refuses a message from {from}: {why}")),
             Event::Failed(why) => return self.line(format!("{id} stops serving: {why}")),
             Event::SnapshotSending(group, to, index) => {
@@ -156,8 +161,14 @@ fn answer(reply: &Result<Reply, Error>) -> String {
             format!("txn {branch}, version {version}: {}", results.join(", "))
         }
         Ok(Reply::SessionOpened { session }) => format!("session {session}"),
+        Ok(Reply::Members { id: NodeId(0), members }) => format!("members {members}"),
+        Ok(Reply::Members { id, members }) => format!("{id} of members {members}"),
         Ok(Reply::Done) => "done".into(),
     }
+}
+
+fn ids(ids: &[NodeId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn before(previous: Option<&Entry>) -> String {

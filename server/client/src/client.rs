@@ -2,8 +2,9 @@
 
 use crate::logic::{EndpointId, Kind, Outcome, Policy, Router, Step, Verdict, View};
 use crate::proto::{
-    Bucket as BucketInfo, CreateBucketRequest, DescribeBucketRequest, DropBucketRequest, ListBucketsRequest,
-    OpenSessionRequest, OpenSessionResponse, StatusRequest, StatusResponse,
+    Bucket as BucketInfo, CreateBucketRequest, DescribeBucketRequest, DropBucketRequest, JoinRequest, JoinResponse,
+    ListBucketsRequest, OpenSessionRequest, OpenSessionResponse, RemoveRequest, RemoveResponse, StatusRequest,
+    StatusResponse, TransferLeaderRequest,
 };
 use crate::sessions::{Identified, Sessions};
 use crate::transport::{self, Stubs};
@@ -218,6 +219,42 @@ impl Client {
             stubs.cluster.status(request).await
         })
         .await
+    }
+
+    /// Adds a member, or keeps a place for one: see [`JoinRequest`].
+    ///
+    /// # Errors
+    /// [`Code::Refused`] if the name or the address is another's, [`Code::InvalidArgument`], and what any write can end with.
+    pub async fn join(&self, request: JoinRequest) -> Result<JoinResponse, Error> {
+        // Joining twice is joining once.
+        self.call(Kind::RepeatableWrite, None, request, |mut stubs, request| async move {
+            stubs.cluster.join(request).await
+        })
+        .await
+    }
+
+    /// Has a member leave. It is gone when [`Client::status`] does not name it any more.
+    ///
+    /// # Errors
+    /// [`Code::Refused`] if it cannot be spared, [`Code::InvalidArgument`] if there is no such member, and what any write can
+    /// end with.
+    pub async fn remove(&self, request: RemoveRequest) -> Result<RemoveResponse, Error> {
+        self.call(Kind::RepeatableWrite, None, request, |mut stubs, request| async move {
+            stubs.cluster.remove(request).await
+        })
+        .await
+    }
+
+    /// Has a member lead a group, or all. Best effort: whether it came to that, [`Client::status`] tells.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] if there is no such member or group, and what any read can end with.
+    pub async fn transfer_leader(&self, request: TransferLeaderRequest) -> Result<(), Error> {
+        self.call(Kind::LocalRead, None, request, |mut stubs, request| async move {
+            stubs.cluster.transfer_leader(request).await
+        })
+        .await
+        .map(drop)
     }
 
     /// A write, under an id if this client has sessions and the request has none yet.

@@ -31,6 +31,8 @@ pub enum Code {
     Overloaded,
     /// The bucket or the node may not grow further.
     QuotaExceeded,
+    /// What was asked for would do harm, or cannot be done as things stand. Nothing was changed.
+    Refused,
     /// No answer in time. A write may have been applied.
     DeadlineExceeded,
     /// The start of a watch is no longer kept.
@@ -53,7 +55,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the table.
-    pub const ALL: [Code; 19] = [
+    pub const ALL: [Code; 20] = [
         Code::BucketNotFound,
         Code::BucketExists,
         Code::InvalidArgument,
@@ -64,6 +66,7 @@ impl Code {
         Code::SessionExpired,
         Code::Overloaded,
         Code::QuotaExceeded,
+        Code::Refused,
         Code::DeadlineExceeded,
         Code::Compacted,
         Code::Unauthenticated,
@@ -88,6 +91,7 @@ impl Code {
             Code::SessionExpired => "session_expired",
             Code::Overloaded => "overloaded",
             Code::QuotaExceeded => "quota_exceeded",
+            Code::Refused => "refused",
             Code::DeadlineExceeded => "deadline_exceeded",
             Code::Compacted => "compacted",
             Code::Unauthenticated => "unauthenticated",

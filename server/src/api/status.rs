@@ -42,6 +42,8 @@ pub struct MemberState {
     pub name: String,
     /// Where peers and clients reach it.
     pub address: String,
+    /// It is on its way out.
+    pub leaving: bool,
 }
 
 /// A group's replica on this node.
@@ -78,15 +80,20 @@ fn response(node: NodeStatus) -> StatusResponse {
 fn member(node: &NodeStatus, member: &MemberState) -> proto::Member {
     let statuses = || node.groups.iter().map(|group| &group.status);
     let leads = statuses().filter(|group| group.leader == Some(member.id)).count();
-    let learns = statuses().any(|group| group.learners.contains(&member.id));
-    let votes = statuses().any(|group| group.voters.contains(&member.id));
+    // It votes when it does so in every group that this node knows.
+    let votes = statuses().all(|group| group.voters.contains(&member.id));
+    let role = match (member.leaving, votes) {
+        (true, _) => Role::Leaving,
+        (false, true) => Role::Voter,
+        (false, false) => Role::Learner,
+    };
     let here = member.id == node.node;
     proto::Member {
         id: member.id.0,
         name: member.name.clone(),
         address: member.address.clone(),
         leads: u32::try_from(leads).unwrap_or(u32::MAX),
-        role: if learns && !votes { Role::Learner } else { Role::Voter }.into(),
+        role: role.into(),
         reachable: here || node.reachable.contains(&member.id),
         // What the others run is theirs to say.
         version: if here { env!("CARGO_PKG_VERSION") } else { "" }.to_owned(),
@@ -129,7 +136,9 @@ mod tests {
         let groups = [status(0, Some(id[0])), status(1, Some(id[1])), status(2, None)];
         let node = NodeStatus {
             node: id[0],
-            members: id.map(|id| MemberState { id, name: format!("n{id}"), address: format!("h:{id}") }).to_vec(),
+            members: id
+                .map(|id| MemberState { id, name: format!("n{id}"), address: format!("h:{id}"), leaving: false })
+                .to_vec(),
             groups: groups.map(|status| GroupState { shard: ShardId(0), status }).to_vec(),
             reachable: vec![id[2]],
             ..NodeStatus::default()

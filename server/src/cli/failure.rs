@@ -44,6 +44,7 @@ impl From<Code> for Exit {
             | Code::InvalidArgument
             | Code::SessionExpired
             | Code::QuotaExceeded
+            | Code::Refused
             | Code::Compacted
             | Code::Unauthenticated
             | Code::PermissionDenied

@@ -38,6 +38,16 @@ pub struct StartArgs {
         hide_env_values = true
     )]
     pub initial_members: Vec<InitialMember>,
+    /// Members of a cluster that a new node joins; one that is alive will do
+    #[arg(
+        long,
+        env = "DREY_JOIN",
+        value_name = "ADDR[,ADDR]",
+        value_delimiter = ',',
+        conflicts_with_all = ["initial_members", "groups"],
+        hide_env_values = true
+    )]
+    pub join: Vec<String>,
     /// How many Raft groups a new cluster has, for ever: 16 if not given
     #[arg(long, env = "DREY_GROUPS", value_name = "N", hide_env_values = true)]
     pub groups: Option<NonZeroU32>,

@@ -12,13 +12,10 @@ use super::{health, message, plain, timeout};
 use crate::api::{self, Backend};
 
 /// Calls of the protocol that are not served yet.
-const NOT_YET: [&str; 11] = [
+const NOT_YET: [&str; 8] = [
     "/drey.v1.Kv/DeleteRange",
     "/drey.v1.Kv/Watch",
     "/drey.v1.Kv/Expire",
-    "/drey.v1.Cluster/Join",
-    "/drey.v1.Cluster/Remove",
-    "/drey.v1.Cluster/TransferLeader",
     "/drey.v1.Cluster/Backup",
     "/drey.v1.Cluster/Restore",
     "/drey.v1.Cluster/Snapshot",
@@ -81,6 +78,15 @@ async fn call<B: Backend>(backend: &B, request: Request<Incoming>) -> Result<Res
                 Ok::<_, Refusal>(api::cluster_status(backend).await?)
             })
             .await
+        }
+        "/drey.v1.Cluster/Join" => {
+            call.unary(async |request, left_ms| api::join(backend, request, left_ms).await).await
+        }
+        "/drey.v1.Cluster/Remove" => {
+            call.unary(async |request, left_ms| api::remove(backend, request, left_ms).await).await
+        }
+        "/drey.v1.Cluster/TransferLeader" => {
+            call.unary(async |request, left_ms| api::transfer_leader(backend, request, left_ms).await).await
         }
         "/grpc.health.v1.Health/Check" => call.unary(async |request, _| health::check(&request)).await,
         "/grpc.health.v1.Health/Watch" => {

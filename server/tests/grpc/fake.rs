@@ -148,13 +148,18 @@ impl Backend for Fake {
                 command.validate()?;
                 self.state.borrow_mut().write(command)
             }
+            Operation::Transfer(..) => Ok(Reply::Done),
             Operation::Status => unreachable!("the status has a call of its own"),
         }
     }
 
     async fn status(&self) -> Result<NodeStatus, Error> {
-        let members =
-            [1, 2].map(|id| MemberState { id: NodeId(id), name: format!("n{id}"), address: format!("127.0.0.1:{id}") });
+        let members = [1, 2].map(|id| MemberState {
+            id: NodeId(id),
+            name: format!("n{id}"),
+            address: format!("127.0.0.1:{id}"),
+            leaving: false,
+        });
         let status = GroupStatus {
             group: GroupId(1),
             leader: Some(NodeId(2)),
@@ -214,6 +219,7 @@ impl State {
 
     fn read(&mut self, group: GroupId, op: ReadOp, seen: &Seen) -> Result<Reply, Error> {
         match op {
+            ReadOp::Members => Err(Error::invalid("not in this fake")),
             ReadOp::Get { bucket, key } => Ok(Reply::Entry(self.get(&bucket, key.as_bytes())?)),
             ReadOp::GetMany { bucket, keys } => {
                 let entries = keys.iter().map(|key| self.get(&bucket, key.as_bytes()));
@@ -307,7 +313,7 @@ impl State {
                 let existed = before.is_some();
                 Reply::Delete { applied, existed, version, previous: before.filter(|_| return_previous) }
             }
-            Write::Txn { .. } => return Err(Error::invalid("not in this fake")),
+            Write::Txn { .. } | Write::System(_) => return Err(Error::invalid("not in this fake")),
             Write::OpenSession => Reply::SessionOpened { session: version.0 },
             Write::Batch { ops } => {
                 self.pairs(&bucket)?;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use drey_client::proto::kv_client::KvClient;
 use drey_client::proto::{
     BatchRequest, CreateBucketRequest, DeleteRangeRequest, DeleteRangeResponse, GetRequest, JoinRequest, JoinResponse,
-    Op, PutRequest, RangeOp, RequestId, TxnResponse, op,
+    Op, PutRequest, RangeOp, RequestId, SnapshotRequest, SnapshotResponse, TxnResponse, op,
 };
 use drey_core::limits::VALUE_BYTES_MAX;
 use tonic::transport::Channel;
@@ -154,8 +154,9 @@ fn calls_that_do_not_exist_or_not_yet_are_unimplemented() {
         let range = DeleteRangeRequest::default();
         let range = unary::<_, DeleteRangeResponse>(&channel, "/drey.v1.Kv/DeleteRange", range).await;
         unimplemented(range.unwrap_err(), "/drey.v1.Kv/DeleteRange is not served yet");
-        let join = unary::<_, JoinResponse>(&channel, "/drey.v1.Cluster/Join", JoinRequest::default()).await;
-        unimplemented(join.unwrap_err(), "not served yet");
+        let snapshot = SnapshotRequest::default();
+        let snapshot = unary::<_, SnapshotResponse>(&channel, "/drey.v1.Cluster/Snapshot", snapshot).await;
+        unimplemented(snapshot.unwrap_err(), "not served yet");
         let unknown = unary::<_, JoinResponse>(&channel, "/drey.v1.Kv/Nothing", JoinRequest::default()).await;
         unimplemented(unknown.unwrap_err(), "there is no call /drey.v1.Kv/Nothing");
         // Not even the message of another call: the field 2 of one is a number where the other has text.

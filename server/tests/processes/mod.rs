@@ -12,6 +12,8 @@ use drey_client::Client;
 pub struct Cluster {
     directory: tempfile::TempDir,
     members: Vec<(String, String)>,
+    /// What each is started with beside its name and place.
+    options: Vec<Vec<String>>,
     processes: Vec<Option<Child>>,
 }
 
@@ -20,23 +22,88 @@ impl Cluster {
     pub fn start() -> Cluster {
         let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let members = listeners.iter().enumerate();
-        let members =
+        let members: Vec<(String, String)> =
             members.map(|(n, listener)| (format!("n{}", n + 1), listener.local_addr().unwrap().to_string())).collect();
         drop(listeners);
         let directory = tempfile::tempdir().unwrap();
-        let mut cluster = Cluster { directory, members, processes: vec![None, None, None] };
+        let list: Vec<String> = members.iter().map(|(name, address)| format!("{name}={address}")).collect();
+        let options = vec![vec!["--initial-members".to_owned(), list.join(",")]; 3];
+        let mut cluster = Cluster { directory, members, options, processes: vec![None, None, None] };
         (0..3).for_each(|node| cluster.start_node(node));
         cluster
     }
 
+    /// One node on its own, which others may join.
+    pub fn start_lone() -> Cluster {
+        let directory = tempfile::tempdir().unwrap();
+        let mut cluster = Cluster { directory, members: Vec::new(), options: Vec::new(), processes: Vec::new() };
+        cluster.add("n1", Vec::new());
+        cluster
+    }
+
+    /// Starts a further node that joins by way of those that run; answers its number here.
+    pub fn join(&mut self, name: &str) -> usize {
+        let running = self.running().into_iter().map(|node| self.members[node].1.clone());
+        let seeds = running.collect::<Vec<_>>().join(",");
+        self.add(name, vec!["--join".to_owned(), seeds])
+    }
+
+    fn add(&mut self, name: &str, options: Vec<String>) -> usize {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        self.members.push((name.to_owned(), address));
+        self.options.push(options);
+        self.processes.push(None);
+        self.start_node(self.members.len() - 1);
+        self.members.len() - 1
+    }
+
+    /// The nodes that were started and not stopped.
+    pub fn running(&self) -> Vec<usize> {
+        (0..self.processes.len()).filter(|node| self.processes[*node].is_some()).collect()
+    }
+
+    /// A node's address.
+    pub fn address(&self, node: usize) -> &str {
+        &self.members[node].1
+    }
+
+    /// Runs a command against a node; its output as JSON.
+    pub fn command(&self, node: usize, arguments: &[&str]) -> serde_json::Value {
+        let output = Command::new(env!("CARGO_BIN_EXE_drey"))
+            .args(["--server", self.address(node), "--output", "json", "--timeout", "20s"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "drey {arguments:?}: {said}\n{}", self.logs());
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Waits until a node has ended by itself; answers its exit code.
+    pub fn wait_end(&mut self, node: usize, within: Duration) -> Option<i32> {
+        let mut process = self.processes[node].take().unwrap();
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = process.try_wait().unwrap() {
+                return status.code();
+            }
+            if Instant::now() >= deadline {
+                process.kill().unwrap();
+                process.wait().unwrap();
+                panic!("node {node} does not end\n{}", self.logs());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     pub fn start_node(&mut self, node: usize) {
         let (name, address) = &self.members[node];
-        let members: Vec<String> = self.members.iter().map(|(name, address)| format!("{name}={address}")).collect();
         let log = File::options().create(true).append(true).open(self.log_path(node)).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_drey"))
-            .args(["start", "--name", name, "--listen", address, "--initial-members", &members.join(",")])
+            .args(["start", "--name", name, "--listen", address])
+            .args(&self.options[node])
             .arg("--data-dir")
-            .arg(self.directory.path().join(name))
+            .arg(self.data_dir(node))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -66,8 +133,13 @@ impl Cluster {
         self.members.iter().map(|(_, address)| address.clone()).collect()
     }
 
+    /// Where a node keeps everything.
+    pub fn data_dir(&self, node: usize) -> PathBuf {
+        self.directory.path().join(format!("{node}-{}", self.members[node].0))
+    }
+
     fn log_path(&self, node: usize) -> PathBuf {
-        self.directory.path().join(format!("{}.log", self.members[node].0))
+        self.directory.path().join(format!("{node}-{}.log", self.members[node].0))
     }
 
     /// What a node said.
@@ -77,7 +149,8 @@ impl Cluster {
 
     /// What all said, for a failure's report.
     pub fn logs(&self) -> String {
-        (0..3).map(|node| format!("--- n{}\n{}", node + 1, self.log(node))).collect()
+        let one = |node: usize| format!("--- {} ({})\n{}", self.members[node].0, self.members[node].1, self.log(node));
+        (0..self.members.len()).map(one).collect()
     }
 
     /// The node that leads a group, as any node says that answers.
@@ -99,6 +172,6 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        (0..3).for_each(|node| self.kill(node));
+        (0..self.processes.len()).for_each(|node| self.kill(node));
     }
 }

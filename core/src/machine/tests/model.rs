@@ -140,7 +140,9 @@ fn change(pairs: &mut BTreeMap<Bytes, (u64, Bytes)>, version: &mut u64, write: &
             let results = all(pairs, version, if succeeded { success } else { failure })?;
             Reply::Txn { succeeded, version: Version(*version), results }
         }
-        Write::CreateBucket { .. } | Write::DropBucket { .. } | Write::OpenSession => unreachable!("not about data"),
+        Write::CreateBucket { .. } | Write::DropBucket { .. } | Write::OpenSession | Write::System(_) => {
+            unreachable!("not about data")
+        }
     })
 }
 

@@ -105,7 +105,7 @@ impl StorageWorker<MemoryStore> {
 
     fn install(&mut self, meta: &SnapshotMeta) {
         let done = self.run(StorageJob::SnapshotInstall { group: GROUP, meta: meta.clone() });
-        assert_eq!(done, StorageDone::SnapshotInstalled { group: GROUP, meta: meta.clone() });
+        assert_eq!(done, StorageDone::SnapshotInstalled { group: GROUP, meta: meta.clone(), members: None });
     }
 
     fn hash(&self) -> u64 {
