@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::machine::expiry::Due;
 use crate::machine::keys::{self, Generation, KIND_BUCKET, KIND_DROPPED, KIND_SESSION};
 use crate::machine::purge::PurgePosition;
 use crate::machine::record::damaged;
@@ -13,6 +14,7 @@ use crate::machine::sessions::Sessions;
 use crate::machine::{BucketRecord, DecodeError, Meta};
 use crate::name::{BucketName, KeyRange};
 use crate::placement::{SYSTEM_GROUP, group_of};
+use crate::storage::AppliedClock;
 use crate::store::{Read, StoreError, WriteSet};
 use crate::types::{GroupId, LogIndex, Term, Version};
 
@@ -30,6 +32,7 @@ pub struct Machine {
     pub(super) dropped: BTreeSet<Version>,
     pub(super) purge: PurgePosition,
     pub(super) sessions: Sessions,
+    pub(super) due: Due,
 }
 
 impl Machine {
@@ -49,12 +52,13 @@ impl Machine {
             dropped: BTreeSet::new(),
             purge: PurgePosition::default(),
             sessions: Sessions::default(),
+            due: Due::default(),
         };
         machine.buckets = machine.first_buckets();
         machine.load_buckets(reader)?;
         machine.load_dropped(reader)?;
         machine.find_leftovers(reader)?;
-        machine.load_sessions(reader)?;
+        machine.load_rest(reader)?;
         Ok(machine)
     }
 
@@ -96,9 +100,11 @@ impl Machine {
         Ok(())
     }
 
-    /// For a state that [`Machine::replace`] took over.
-    pub(crate) fn load_sessions(&mut self, reader: &dyn Read) -> Result<(), StoreError> {
+    /// What lies in the store beside the buckets' records. For a state that [`Machine::replace`] took over, too.
+    pub(crate) fn load_rest(&mut self, reader: &dyn Read) -> Result<(), StoreError> {
         self.sessions = Sessions::load(reader, self.generation())?;
+        let created = self.buckets.values().map(|bucket| bucket.created_version);
+        self.due = Due::load(reader, self.generation(), created)?;
         Ok(())
     }
 
@@ -132,13 +138,24 @@ impl Machine {
         self.meta.version
     }
 
+    /// The group's clock: the highest stamp of an applied entry, in milliseconds. A duration counts on it; it begins near the Unix
+    /// epoch's time and never falls.
+    pub fn clock_ms(&self) -> u64 {
+        self.meta.clock_ms
+    }
+
+    /// The clock, and when the next entry of the expiry index is due on it.
+    pub fn clock(&self) -> AppliedClock {
+        AppliedClock { clock_ms: self.meta.clock_ms, next_due_ms: self.due.first_ms() }
+    }
+
     /// The buckets by name.
     pub fn buckets(&self) -> &BTreeMap<BucketName, Bucket> {
         &self.buckets
     }
 
     /// The generation of the state in the store.
-    pub(crate) fn generation(&self) -> Generation {
+    pub fn generation(&self) -> Generation {
         Generation::new(self.group, self.meta.generation)
     }
 
@@ -152,13 +169,14 @@ impl Machine {
     }
 
     /// Replaces the state by another generation, which the store holds already. The old one is left for the purge.
-    /// [`Machine::load_sessions`] must follow.
+    /// [`Machine::load_rest`] must follow.
     pub(crate) fn replace(&mut self, meta: Meta, buckets: BTreeMap<BucketName, Bucket>) -> WriteSet {
         self.meta = meta;
         self.buckets = self.first_buckets();
         self.buckets.extend(buckets);
         self.dropped.clear();
         self.sessions = Sessions::default();
+        self.due = Due::default();
         self.purge = PurgePosition::at_start();
         let mut writes = WriteSet::default();
         self.put_meta(&mut writes);
@@ -190,6 +208,7 @@ impl Machine {
             add(name.as_bytes());
             add(&bucket.encode());
             ranges.push(generation.data(bucket.created_version).range(&KeyRange::default()));
+            ranges.push(generation.expiries(bucket.created_version).range());
         }
         for (start, end) in ranges {
             reader.scan(&start, &end, false, &mut |key, value| {

@@ -46,7 +46,7 @@ impl<S: Store> StorageWorker<S> {
     pub fn run(&mut self, job: StorageJob) -> StorageDone {
         let done = match job {
             StorageJob::Apply { group, entries, configuration } => self.apply(group, &entries, configuration),
-            StorageJob::Read { group, reads, now_ms } => self.read(group, reads, now_ms),
+            StorageJob::Read { group, reads, now_ms, clock_ms } => self.read(group, reads, now_ms, clock_ms),
             StorageJob::Persist => self.persist(),
             StorageJob::Purge { group, limit } => self.purge(group, limit),
             StorageJob::SnapshotOpen { group, ticket } => self.snapshot_open(group, ticket),
@@ -112,23 +112,35 @@ impl<S: Store> StorageWorker<S> {
             return Err(StoreError(format!("group {group} is not on this shard")));
         };
         let (writes, replies) = machine.apply(&self.store, entries, configuration)?;
-        let (index, purge) = (machine.applied(), machine.needs_purge());
+        let (index, purge, clock) = (machine.applied(), machine.needs_purge(), machine.clock());
         self.store.write(writes)?;
-        Ok(StorageDone::Applied { group, index, replies, purge })
+        Ok(StorageDone::Applied { group, index, replies, purge, clock })
     }
 
-    fn read(&mut self, group: GroupId, reads: Vec<TicketedRead>, now_ms: u64) -> Result<StorageDone, StoreError> {
+    fn read(
+        &mut self,
+        group: GroupId,
+        reads: Vec<TicketedRead>,
+        now_ms: u64,
+        clock_ms: u64,
+    ) -> Result<StorageDone, StoreError> {
         self.scans.close_idle(now_ms);
         let mut results = Vec::with_capacity(reads.len());
         for (ticket, read) in reads {
-            results.push((ticket, self.read_one(group, &read, now_ms)?));
+            results.push((ticket, self.read_one(group, &read, now_ms, clock_ms)?));
         }
         Ok(StorageDone::Read { results })
     }
 
-    fn read_one(&mut self, group: GroupId, read: &ReadOp, now_ms: u64) -> Result<Result<Reply, Error>, StoreError> {
+    fn read_one(
+        &mut self,
+        group: GroupId,
+        read: &ReadOp,
+        now_ms: u64,
+        clock_ms: u64,
+    ) -> Result<Result<Reply, Error>, StoreError> {
         match read {
-            ReadOp::ScanNext { view } => return self.scans.next(*view, now_ms),
+            ReadOp::ScanNext { view } => return self.scans.next(*view, now_ms, clock_ms),
             ReadOp::ScanEnd { view } => {
                 self.scans.end(*view);
                 return Ok(Ok(Reply::Done));
@@ -139,11 +151,11 @@ impl<S: Store> StorageWorker<S> {
             return Err(StoreError(format!("group {group} is not on this shard")));
         };
         match read {
-            ReadOp::Get { bucket, key } => machine.get(&self.store, bucket, key),
-            ReadOp::GetMany { bucket, keys } => machine.get_many(&self.store, bucket, keys),
+            ReadOp::Get { bucket, key } => machine.get(&self.store, bucket, key, clock_ms),
+            ReadOp::GetMany { bucket, keys } => machine.get_many(&self.store, bucket, keys, clock_ms),
             ReadOp::Scan { bucket, range, limit, reverse, keys_only } => {
                 let request = ScanRequest { bucket, range, limit: *limit, reverse: *reverse, keys_only: *keys_only };
-                self.scans.start(&self.store, machine, request, now_ms)
+                self.scans.start(&self.store, machine, request, now_ms, clock_ms)
             }
             ReadOp::ListBuckets { prefix } => machine.list_buckets(&self.store, prefix),
             ReadOp::DescribeBucket { bucket } => machine.describe_bucket(&self.store, bucket),
@@ -227,7 +239,10 @@ impl<S: Store> StorageWorker<S> {
         self.store.write(writes)?;
         self.store.persist()?;
         let StorageWorker { machines, store, .. } = self;
-        machines.get_mut(&group).map_or(Ok(()), |machine| machine.load_sessions(store))?;
-        Ok(StorageDone::SnapshotInstalled { group, meta })
+        let Some(machine) = machines.get_mut(&group) else {
+            return Err(StoreError(format!("group {group} is not on this shard")));
+        };
+        machine.load_rest(store)?;
+        Ok(StorageDone::SnapshotInstalled { group, meta, clock: machine.clock() })
     }
 }
