@@ -23,6 +23,7 @@
 //! Nothing is acknowledged before a quorum has it on disk. A linearizable read sees every write acknowledged before it.
 //! A write whose fate is not known is never reported as refused: `no_leader` means that nothing was proposed.
 
+mod clock;
 pub mod config;
 pub mod error;
 mod input;
@@ -36,6 +37,7 @@ mod proposals;
 pub mod raft;
 mod reads;
 mod replica;
+mod replica_clock;
 mod replica_membership;
 mod replica_snapshots;
 pub mod request;
@@ -54,6 +56,7 @@ mod turn;
 mod types;
 pub mod wire;
 
+pub use clock::Told;
 pub use config::Config;
 pub use error::Error;
 pub use input::Input;

@@ -10,6 +10,14 @@ pub const BUCKET_NAME_BYTES_MAX: usize = 128;
 pub const BUCKETS_PER_GROUP_MAX: usize = 4096;
 /// The largest value, in bytes.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
+/// The longest time to live, in milliseconds: 100 years of 365 days.
+pub const TTL_MS_MAX: u64 = 100 * 365 * 24 * 3600 * 1000;
+/// The most entries of the expiry index, due or out of date, that applying one log entry removes before its commands.
+pub const EXPIRED_PER_ENTRY: usize = 64;
+/// The same for a log entry that has no commands: a bare stamp of the clock.
+pub const EXPIRED_PER_STAMP: usize = 512;
+/// A group's clock that moves forward by more than this at once, in milliseconds, is worth a line in the log.
+pub const CLOCK_JUMP_MS_MAX: u64 = 3_600_000;
 /// The most operations of one batch.
 pub const BATCH_OPS_MAX: usize = 4096;
 /// The most keys and values of one batch, in bytes; also the largest encoded command.

@@ -57,6 +57,16 @@ pub enum Event {
     SnapshotInstalled(GroupId, LogIndex),
     /// The log was truncated up to here.
     Truncated(GroupId, LogIndex),
+    /// This replica became its group's leader, and the group's clock moved forward by more than
+    /// [`crate::limits::CLOCK_JUMP_MS_MAX`]: keys whose time to live ended meanwhile are gone.
+    ClockJumped {
+        /// Whose.
+        group: GroupId,
+        /// What it showed, as far as was known, in milliseconds.
+        from_ms: u64,
+        /// What it shows now.
+        to_ms: u64,
+    },
 }
 
 /// Performs outputs: the one thing that io and sim implement differently.

@@ -55,7 +55,7 @@ impl Proposals {
         ENTRY_HEADER_BYTES + COMMAND_HEADER_BYTES + command.encoded_len() <= self.entry_bytes_max
     }
 
-    /// Takes a write that fits into this turn's entry.
+    /// Takes a write that fits into this turn's entry, or into that of the turn in which the clock is settled.
     pub fn push(&mut self, command: &Command, waiter: Waiter) {
         let bytes = COMMAND_HEADER_BYTES + command.encoded_len();
         if self.gathered.back().is_none_or(|gathered| gathered.entry.len() + bytes > self.entry_bytes_max) {
@@ -71,15 +71,16 @@ impl Proposals {
         self.gathered.iter().map(|gathered| gathered.entry.len()).sum()
     }
 
-    /// Hands each gathered entry to `propose`. What it refuses was not proposed: the reason is the answer.
+    /// Hands each gathered entry to `propose`, stamped with the group's clock. What it refuses was not proposed: the reason is the answer.
     pub fn flush(
         &mut self,
+        clock_ms: u64,
         mut propose: impl FnMut(Vec<u8>) -> Result<(Term, LogIndex), Error>,
         answers: &mut Vec<Answer>,
     ) {
         for gathered in self.gathered.drain(..) {
             let waiters = gathered.waiters;
-            match propose(gathered.entry.finish()) {
+            match propose(gathered.entry.finish(clock_ms)) {
                 Ok((term, index)) => self.proposed.push_back(Proposed { index, term, waiters }),
                 Err(error) => answers.extend(waiters.into_iter().map(|waiter| (waiter, Err(error.clone())))),
             }

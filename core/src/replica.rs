@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::clock::GroupClock;
 use crate::config::Config;
 use crate::error::Error;
 use crate::limits::{ENTRY_BYTES_MAX, UNAPPLIED_BYTES_MAX};
@@ -10,9 +11,10 @@ use crate::output::{Event, Output};
 use crate::proposals::{Answer, Proposals, Waiter};
 use crate::raft::{Configuration, Message, ProposeError, RaftConfig, RaftNode, Ready, Refused};
 use crate::reads::Reads;
+use crate::replica_clock::last_stamp;
 use crate::request::{Command, GroupStatus, ReadOp};
 use crate::snapshots::{Receiving, Sending};
-use crate::storage::{Committed, SnapshotMeta, StorageJob};
+use crate::storage::{AppliedClock, Committed, SnapshotMeta, StorageJob};
 use crate::succession::Succession;
 use crate::types::{GroupId, LogIndex, NodeId, RequestId, Term, Tick, Ticket};
 use crate::wire::{Body, Envelope};
@@ -44,6 +46,12 @@ pub(crate) struct Replica {
     pub raft: RaftNode,
     pub proposals: Proposals,
     pub reads: Reads,
+    pub clock: GroupClock,
+    /// As of the last applied entry.
+    pub applied_clock: AppliedClock,
+    /// The last entry with a stamp that this leader proposed, and the last that was nothing but a stamp.
+    pub last_stamped: LogIndex,
+    pub last_bare_stamp: LogIndex,
     pub sending: Sending,
     pub receiving: Receiving,
     pub install: Option<Install>,
@@ -104,8 +112,9 @@ impl Replica {
         group: GroupId,
         config: &Config,
         seed: u64,
+        now: Tick,
         found: Option<GroupLog>,
-        stored: &SnapshotMeta,
+        (stored, applied_clock): (&SnapshotMeta, AppliedClock),
         log: &mut LogWriter,
     ) -> Result<Replica, String> {
         let mut state = found.unwrap_or_default();
@@ -133,6 +142,8 @@ impl Replica {
             LogIndex(0) => Configuration::default(),
             _ => Configuration::decode(&stored.configuration)?,
         };
+        let (term, stamp_ms) = last_stamp(&state.entries).unwrap_or_default();
+        let clock = GroupClock::recovered(term.max(stored.term), stamp_ms.max(applied_clock.clock_ms), now);
         state.restate(group).into_iter().for_each(|record| log.push(record));
         let entry_bytes_max = config.log_config().entry_bytes_max().min(ENTRY_BYTES_MAX);
         let raft = RaftNode::new(RaftConfig {
@@ -154,6 +165,10 @@ impl Replica {
             raft,
             proposals: Proposals::new(entry_bytes_max),
             reads: Reads::new(config.node.0, seed),
+            clock,
+            applied_clock,
+            last_stamped: LogIndex(0),
+            last_bare_stamp: LogIndex(0),
             sending: Sending::default(),
             receiving: Receiving::default(),
             install: None,
@@ -248,14 +263,9 @@ impl Replica {
     pub fn finish(&mut self, turn: &mut Turn) {
         self.succeed(turn);
         self.notice_roles(turn);
-        let raft = &mut self.raft;
-        let propose = |commands| {
-            raft.propose(commands).map_err(|error| match error {
-                ProposeError::NotLeader => Error::NoLeader,
-                ProposeError::TooMuchUncommitted => Error::Overloaded("too much is waiting for the quorum".into()),
-            })
-        };
-        self.proposals.flush(propose, turn.answers);
+        self.settle_clock(turn);
+        self.propose(turn);
+        self.stamp_when_due(turn);
         if self.raft.leader().is_some()
             && let Some(context) = self.reads.ask(turn.now.mono_ms, self.raft.term(), turn.config.timing.read_retry_ms)
         {
@@ -266,6 +276,23 @@ impl Replica {
         self.serve_reads(turn);
         self.open_snapshots(turn);
         self.purge(turn);
+    }
+
+    /// Proposes what was gathered, unless the clock that stamps it is not settled: then it waits.
+    fn propose(&mut self, turn: &mut Turn) {
+        let Some(stamp_ms) = self.clock.stamp_ms(turn.now) else { return };
+        let (raft, last_stamped) = (&mut self.raft, &mut self.last_stamped);
+        let propose = |commands| match raft.propose(commands) {
+            Ok((term, index)) => {
+                *last_stamped = index;
+                Ok((term, index))
+            }
+            Err(ProposeError::NotLeader) => Err(Error::NoLeader),
+            Err(ProposeError::TooMuchUncommitted) => {
+                Err(Error::Overloaded("too much is waiting for the quorum".into()))
+            }
+        };
+        self.proposals.flush(stamp_ms, propose, turn.answers);
     }
 
     /// Does what Raft wants done.
@@ -302,6 +329,7 @@ impl Replica {
             self.log_hard_state(hard_state, turn.log);
         }
         if !ready.entries.is_empty() {
+            self.see_stamps(&ready.entries, turn.now);
             turn.log.push(Record::Append(self.group, ready.entries));
             self.logged_mark = turn.log.mark();
         }
@@ -374,8 +402,10 @@ impl Replica {
     }
 
     /// The store has the snapshot, durably.
-    pub fn installed(&mut self, turn: &mut Turn) {
+    pub fn installed(&mut self, clock: AppliedClock, turn: &mut Turn) {
         let install = self.install.as_mut().expect("asked for by this replica");
+        self.clock.saw(install.meta.term, clock.clock_ms, turn.now);
+        self.applied_clock = clock;
         turn.log.push(Record::SnapshotDone(self.group, install.meta.clone()));
         let hard_state = install.hard_state.take().unwrap_or(self.logged_hard_state);
         turn.log.push(Record::HardState(self.group, hard_state));
@@ -386,12 +416,18 @@ impl Replica {
     }
 
     /// The store has applied everything up to `index`.
-    pub fn applied(&mut self, index: LogIndex) {
+    pub fn applied(&mut self, index: LogIndex, clock: AppliedClock) {
         while let Some((_, bytes)) = self.applying.pop_front_if(|(applying, _)| *applying <= index) {
             self.unapplied_bytes -= bytes;
         }
         self.applied = index;
+        self.applied_clock = clock;
         self.raft.applied(index);
+    }
+
+    /// The last entry that the store has.
+    pub fn applied_index(&self) -> LogIndex {
+        self.applied
     }
 
     fn send(&mut self, message: Message, turn: &mut Turn) {
@@ -424,8 +460,8 @@ impl Replica {
             return;
         }
         let reads = reads.into_iter().map(|(id, op)| (Ticket(id.0), op)).collect();
-        let now_ms = turn.now.mono_ms;
-        turn.out.push(Output::Storage(StorageJob::Read { group: self.group, reads, now_ms }));
+        let (now_ms, clock_ms) = (turn.now.mono_ms, self.clock.estimate_ms(turn.now));
+        turn.out.push(Output::Storage(StorageJob::Read { group: self.group, reads, now_ms, clock_ms }));
     }
 
     fn purge(&mut self, turn: &mut Turn) {
@@ -448,10 +484,13 @@ impl Replica {
         if self.led_term != led {
             if self.led_term.is_some() {
                 self.proposals.lose_leadership(turn.answers);
+                self.clock.stand_down();
                 self.abort_snapshots(turn);
             }
             if let Some(term) = led {
                 turn.out.push(Output::Report(Event::BecameLeader(self.group, term)));
+                self.lead_clock(term);
+                self.settle_clock(turn);
             }
             self.led_term = led;
             self.led_since_ms = led.map(|_| turn.now.mono_ms);

@@ -95,7 +95,7 @@ pub struct WriteId {
 pub enum Write {
     /// Makes a bucket. Answers [`Reply::Created`].
     CreateBucket {
-        /// What a put without a time to live gets.
+        /// What a put without a time to live gets, and a key that an increment or an append makes; as in [`Write::Put`].
         default_ttl_ms: Option<u64>,
         /// A bound on keys and values together.
         max_bytes: Option<u64>,
@@ -115,7 +115,8 @@ pub enum Write {
         key: Key,
         /// Its value, empty allowed.
         value: Bytes,
-        /// Time to live. Reserved until the group's clock exists: refused before.
+        /// Time to live, 1 to [`crate::limits::TTL_MS_MAX`]: so long after the write, on the group's clock, the key is gone.
+        /// None: the bucket's default, if it has one; else the key stays.
         ttl_ms: Option<u64>,
         /// Nothing is written unless it holds.
         condition: Option<Condition>,
@@ -130,6 +131,13 @@ pub enum Write {
         condition: Option<Condition>,
         /// Answer with the entry as it was before.
         return_previous: bool,
+    },
+    /// Sets the time to live of a key that exists, anew from now on, and leaves its value. Answers [`Reply::Expire`].
+    Expire {
+        /// The key.
+        key: Key,
+        /// As in [`Write::Put`]; none: the key stays, whatever the bucket's default is.
+        ttl_ms: Option<u64>,
     },
     /// Compares, then does one of two lists of operations, all or nothing, under one version. Answers [`Reply::Txn`].
     Txn {
@@ -173,14 +181,15 @@ pub enum BatchOp {
         /// The key.
         key: Key,
     },
-    /// Adds to a value that is a decimal number, or is not there, which counts as 0. Its result has the entry that it made.
+    /// Adds to a value that is a decimal number, or is not there, which counts as 0. Its result has the entry that it made. A key
+    /// that is there keeps its time to live.
     Increment {
         /// The key.
         key: Key,
         /// What to add.
         by: i64,
     },
-    /// Adds bytes behind a value, or makes one.
+    /// Adds bytes behind a value, or makes one. A key that is there keeps its time to live.
     Append {
         /// The key.
         key: Key,
@@ -293,6 +302,13 @@ pub enum Reply {
         /// One for each operation that was done.
         results: Vec<OpResult>,
     },
+    /// To [`Write::Expire`].
+    Expire {
+        /// Whether there was such a key.
+        existed: bool,
+        /// The group's version after the write: that of the key, if it existed.
+        version: Version,
+    },
     /// To [`Write::CreateBucket`].
     Created {
         /// The bucket, new or not.
@@ -340,7 +356,8 @@ pub struct Entry {
     pub value: Bytes,
     /// Of the write that made it.
     pub version: Version,
-    /// Time left, when the key expires.
+    /// Time left, when the key expires: at least 1. In the answer to a write it is exact; in the answer to a read it is told by
+    /// this node's estimate of the group's clock.
     pub ttl_ms: Option<u64>,
 }
 

@@ -17,7 +17,7 @@ use crate::replica::{Replica, Turn};
 use crate::request::{Command, Operation, ReadMode, ReadOp, Reply, Request, ShardStatus};
 use crate::requests::{Pending, Requests, Stage};
 use crate::retention::Retention;
-use crate::storage::{SnapshotMeta, StorageDone};
+use crate::storage::{AppliedClock, SnapshotMeta, StorageDone};
 use crate::system::Members;
 use crate::types::{GroupId, NodeId, RequestId, Tick, Ticket};
 use crate::wire::{Body, Envelope};
@@ -31,6 +31,8 @@ pub struct Recovered {
     pub logs: BTreeMap<GroupId, GroupLog>,
     /// Of each of this shard's groups, what the store has applied.
     pub stored: BTreeMap<GroupId, SnapshotMeta>,
+    /// Of each of these, where its clock was then.
+    pub clocks: BTreeMap<GroupId, AppliedClock>,
     /// The members, if the system group is this shard's and its state has them.
     pub members: Option<Arc<Members>>,
 }
@@ -67,7 +69,9 @@ impl Shard {
         let mut replicas = BTreeMap::new();
         for group in all_groups(config.groups).filter(|&group| shard_of(group, config.shards) == config.shard) {
             let stored = found.stored.remove(&group).unwrap_or_default();
-            let replica = Replica::recover(group, &config, seed, found.logs.remove(&group), &stored, &mut log)
+            let clock = found.clocks.remove(&group).unwrap_or_default();
+            let logged = found.logs.remove(&group);
+            let replica = Replica::recover(group, &config, seed, now, logged, (&stored, clock), &mut log)
                 .map_err(RecoverError)?;
             replicas.insert(group, replica);
         }
@@ -308,6 +312,12 @@ impl Shard {
             Body::SnapshotAck { transfer, chunk, accepted } => self.one(now, group, out, |replica, turn| {
                 replica.snapshot_ack(from, Ticket(transfer), chunk, accepted, turn);
             }),
+            Body::ClockAsk { round } => {
+                self.one(now, group, out, |replica, turn| replica.tell_clock(from, round, turn));
+            }
+            Body::ClockTell { round, told } => {
+                self.one(now, group, out, |replica, _| replica.clock_told(from, round, told));
+            }
         }
     }
 
@@ -341,13 +351,13 @@ impl Shard {
 
     fn stored(&mut self, now: Tick, done: StorageDone, out: &mut Vec<Output>) {
         match done {
-            StorageDone::Applied { group, index, replies, purge, members } => {
+            StorageDone::Applied { group, index, replies, purge, clock, members } => {
                 self.members_to_tell = members.or(self.members_to_tell.take());
                 self.one(now, group, out, |replica, turn| {
                     for (index, replies) in replies {
                         turn.answers.extend(replica.proposals.applied(index).into_iter().zip(replies));
                     }
-                    replica.applied(index);
+                    replica.applied(index, clock);
                     replica.purge |= purge;
                 });
             }
@@ -367,9 +377,9 @@ impl Shard {
             StorageDone::SnapshotStaged { group, chunk, refused } => {
                 self.one(now, group, out, |replica, turn| replica.staged(chunk, refused.is_none(), turn));
             }
-            StorageDone::SnapshotInstalled { group, members, .. } => {
+            StorageDone::SnapshotInstalled { group, clock, members, .. } => {
                 self.members_to_tell = members.or(self.members_to_tell.take());
-                self.one(now, group, out, |replica, turn| replica.installed(turn));
+                self.one(now, group, out, |replica, turn| replica.installed(clock, turn));
             }
             StorageDone::Failed(error) => self.fail(error.to_string(), out),
         }

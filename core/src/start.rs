@@ -1,6 +1,5 @@
 //! How a shard comes up from what a node found on its disk: the same for the real one and the simulated one.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::Config;
@@ -24,8 +23,7 @@ pub fn start_shard<S: Store>(
 ) -> Result<(Shard, StorageWorker<S>), RecoverError> {
     let mut machines = Vec::new();
     let founders = Configuration::of(config.founders.iter().map(|founder| founder.id)).encode();
-    let mut recovered =
-        Recovered { epoch: log.next_epoch, logs: BTreeMap::new(), stored: BTreeMap::new(), members: None };
+    let mut recovered = Recovered { epoch: log.next_epoch, ..Recovered::default() };
     for group in all_groups(config.groups).filter(|&group| shard_of(group, config.shards) == config.shard) {
         let mut machine =
             Machine::load(&store, group, config.groups).map_err(|error| RecoverError(error.to_string()))?;
@@ -41,6 +39,7 @@ pub fn start_shard<S: Store>(
             configuration: machine.configuration().clone(),
         };
         recovered.stored.insert(group, stored);
+        recovered.clocks.insert(group, machine.clock());
         if let Some(log) = log.groups.get(&group) {
             recovered.logs.insert(group, log.clone());
         }

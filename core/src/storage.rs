@@ -48,6 +48,15 @@ pub struct SnapshotMeta {
     pub configuration: Bytes,
 }
 
+/// What a group's state says of time, in milliseconds on the group's clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppliedClock {
+    /// What the clock shows: the highest stamp of an applied entry. What expires up to here is gone.
+    pub clock_ms: u64,
+    /// When the next key expires, or earlier. None: no key has a time to live.
+    pub next_due_ms: Option<u64>,
+}
+
 /// A read and the ticket of its completion.
 pub type TicketedRead = (Ticket, ReadOp);
 
@@ -63,7 +72,7 @@ pub enum StorageJob {
         /// The configuration after these entries, if one of them changed it.
         configuration: Option<Bytes>,
     },
-    /// Reads from the present state. `now_ms` ages the views.
+    /// Reads from the present state. `now_ms` ages the views, `clock_ms` tells the time that entries have left.
     Read {
         /// Whose.
         group: GroupId,
@@ -71,6 +80,8 @@ pub enum StorageJob {
         reads: Vec<TicketedRead>,
         /// [`crate::Tick::mono_ms`] when the job was made.
         now_ms: u64,
+        /// An estimate of the group's clock. Nothing expires by it.
+        clock_ms: u64,
     },
     /// Makes everything before durable.
     Persist,
@@ -131,6 +142,8 @@ pub enum StorageDone {
         replies: Vec<(LogIndex, Vec<Result<Reply, Error>>)>,
         /// There is something to purge.
         purge: bool,
+        /// Where the group's clock is now, and what is due next.
+        clock: AppliedClock,
         /// Who the members are now, if these entries changed it.
         members: Option<Arc<Members>>,
     },
@@ -186,6 +199,8 @@ pub enum StorageDone {
         group: GroupId,
         /// As given.
         meta: SnapshotMeta,
+        /// Where the group's clock is now, and what is due next.
+        clock: AppliedClock,
         /// Who the members are now, in the system group.
         members: Option<Arc<Members>>,
     },

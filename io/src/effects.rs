@@ -194,6 +194,17 @@ impl ShardEffects {
             Event::SnapshotInstalled(group, index) => {
                 tracing::info!(shard, group = group.0, index = index.0, "installed a snapshot");
             }
+            Event::ClockJumped { group, from_ms, to_ms } => {
+                let hours = (to_ms - from_ms) / 3_600_000;
+                tracing::warn!(
+                    shard,
+                    group = group.0,
+                    from_ms,
+                    to_ms,
+                    "the group's clock moved forward by more than {hours} h: nobody had counted the time since it was stamped \
+                     last, and most of the wall clocks say so. Keys whose time to live ended meanwhile are gone"
+                );
+            }
             Event::Truncated(group, index) => {
                 tracing::debug!(shard, group = group.0, index = index.0, "truncated the log");
             }

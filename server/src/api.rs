@@ -12,9 +12,9 @@ mod status;
 use std::future::Future;
 
 use drey_client::proto::{
-    BatchRequest, BatchResponse, DeleteRequest, DeleteResponse, GetManyRequest, GetManyResponse, GetRequest,
-    GetResponse, Op, OpenSessionRequest, OpenSessionResponse, PutRequest, PutResponse, ScanChunk, ScanRequest,
-    TxnRequest, TxnResponse,
+    BatchRequest, BatchResponse, DeleteRequest, DeleteResponse, ExpireRequest, ExpireResponse, GetManyRequest,
+    GetManyResponse, GetRequest, GetResponse, Op, OpenSessionRequest, OpenSessionResponse, PutRequest, PutResponse,
+    ScanChunk, ScanRequest, TxnRequest, TxnResponse,
 };
 use drey_core::limits::{BATCH_OPS_MAX, GET_MANY_KEYS_MAX};
 use drey_core::name::{BucketName, Key};
@@ -127,6 +127,23 @@ pub async fn delete<B: Backend>(
         Reply::Delete { applied, existed, version, previous } => {
             Ok(DeleteResponse { applied, existed, version: version.0, previous: previous.map(reply::entry) })
         }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// `Kv.Expire`: without a time to live it clears the one that is there.
+pub async fn expire<B: Backend>(
+    backend: &B,
+    request: ExpireRequest,
+    deadline_ms: u64,
+) -> Result<ExpireResponse, Error> {
+    let command = Command {
+        bucket: BucketName::new(request.bucket)?,
+        id: request.id.map(convert::write_id),
+        write: Write::Expire { key: Key::new(request.key)?, ttl_ms: request.ttl_ms },
+    };
+    match backend.call(Operation::Write(command), deadline_ms).await? {
+        Reply::Expire { existed, version } => Ok(ExpireResponse { existed, version: version.0 }),
         other => Err(unexpected(&other)),
     }
 }

@@ -1,7 +1,7 @@
 //! Applying committed entries: a pure function from what the store holds to one write set and the replies.
 //!
 //! The write set under construction is also the overlay through which a command sees those before it in the same batch. A blind
-//! put (no condition, no previous value asked for) reads nothing. Every write that changes something takes the next version; a
+//! put (no condition, no previous value asked for, no time to live) reads nothing. Every write that changes something takes the next version; a
 //! refused condition, a delete that finds nothing and a batch that changes nothing take none.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::Error;
-use crate::limits::BUCKETS_PER_GROUP_MAX;
+use crate::limits::{BUCKETS_PER_GROUP_MAX, EXPIRED_PER_ENTRY, EXPIRED_PER_STAMP};
 use crate::machine::entry::EntryCommands;
 use crate::machine::keys::DataPrefix;
 use crate::machine::record::damaged;
@@ -41,7 +41,7 @@ impl Machine {
         configuration: Option<Bytes>,
     ) -> Result<(WriteSet, Replies), StoreError> {
         let mut replies = Replies::new();
-        let mut batch = Batch { reader, writes: WriteSet::default(), machine: self, index: LogIndex(0) };
+        let mut batch = Batch { reader, writes: WriteSet::default(), machine: self, index: LogIndex(0), undo: None };
         for entry in entries {
             let applied = batch.machine.meta.applied;
             if entry.index <= applied {
@@ -72,10 +72,36 @@ impl Machine {
 
 pub(super) struct Batch<'a> {
     pub(super) machine: &'a mut Machine,
-    reader: &'a dyn Read,
+    pub(super) reader: &'a dyn Read,
     pub(super) writes: WriteSet,
     /// Of the entry that is applied.
     index: LogIndex,
+    /// What the changes of the present command replaced, if it can still be refused.
+    pub(super) undo: Option<Vec<(Bytes, Option<Option<Bytes>>)>>,
+}
+
+/// The bucket that a command is about.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    created: Version,
+    data: DataPrefix,
+    default_ttl_ms: Option<u64>,
+}
+
+impl Target {
+    /// Where the store has a user's key.
+    pub(super) fn key(&self, key: &Key) -> Bytes {
+        self.data.key(key.as_bytes())
+    }
+}
+
+/// What lies under a key before a command changes it.
+#[derive(Default)]
+pub(super) struct Before {
+    /// The value, unless it has expired.
+    pub(super) record: Option<ValueRecord>,
+    /// When what lies there expires or did; none, too, if it was not looked at.
+    pub(super) expiry_ms: Option<u64>,
 }
 
 impl Batch<'_> {
@@ -87,6 +113,11 @@ impl Batch<'_> {
         let meta = &mut self.machine.meta;
         meta.epoch = meta.epoch.max(commands.epoch);
         meta.clock_ms = meta.clock_ms.max(commands.clock_ms);
+        // The first entry of a leader has no payload at all, and no stamp that could make anything due.
+        if !entry.commands.is_empty() {
+            let bare = commands.size_hint().0 == 0;
+            self.remove_expired(if bare { EXPIRED_PER_STAMP } else { EXPIRED_PER_ENTRY })?;
+        }
         let mut answers = Vec::with_capacity(commands.size_hint().0);
         for command in commands {
             answers.push(match command {
@@ -146,16 +177,30 @@ impl Batch<'_> {
                 Ok(self.create_bucket(name, bucket, *if_not_exists))
             }
             Write::DropBucket { created_version } => Ok(self.drop_bucket(name, *created_version)),
-            Write::Put { key, value, ttl_ms: _, condition, return_previous } => {
-                self.put(name, key, value, condition.as_ref(), *return_previous)
-            }
-            Write::Delete { key, condition, return_previous } => {
-                self.delete(name, key, condition.as_ref(), *return_previous)
-            }
-            Write::Batch { ops } => self.batch(name, ops),
-            Write::Txn { compare, success, failure } => self.txn(name, compare, success, failure),
             Write::OpenSession => Ok(Ok(self.open_session())),
             Write::System(write) => Ok(self.system(write)),
+            data => match self.target(name) {
+                Ok(target) => self.change_data(&target, data),
+                Err(error) => Ok(Err(error)),
+            },
+        }
+    }
+
+    /// A write to an existing bucket's keys.
+    fn change_data(&mut self, target: &Target, write: &Write) -> Answer {
+        match write {
+            Write::Put { key, value, ttl_ms, condition, return_previous } => {
+                self.put(target, (key, value, *ttl_ms), condition.as_ref(), *return_previous)
+            }
+            Write::Delete { key, condition, return_previous } => {
+                self.delete(target, key, condition.as_ref(), *return_previous)
+            }
+            Write::Expire { key, ttl_ms } => self.expire(target, key, *ttl_ms),
+            Write::Batch { ops } => self.batch(target, ops),
+            Write::Txn { compare, success, failure } => self.txn(target, compare, success, failure),
+            Write::CreateBucket { .. } | Write::DropBucket { .. } | Write::OpenSession | Write::System(_) => {
+                unreachable!("not about a bucket's keys")
+            }
         }
     }
 
@@ -228,68 +273,111 @@ impl Batch<'_> {
         self.machine.meta.version = self.next_version();
         self.machine.buckets.remove(name);
         self.machine.dropped.insert(created);
+        self.machine.due.forget(created);
         Ok(Reply::Dropped { existed: true })
     }
 
     fn put(
         &mut self,
-        name: &BucketName,
-        key: &Key,
-        value: &Bytes,
+        target: &Target,
+        (key, value, ttl_ms): (&Key, &Bytes, Option<u64>),
         condition: Option<&Condition>,
         return_previous: bool,
     ) -> Answer {
-        let data = match self.data(name) {
-            Ok(data) => data,
-            Err(error) => return Ok(Err(error)),
-        };
-        let store_key = data.key(key.as_bytes());
-        let mut existing = None;
-        if condition.is_some() || return_previous {
-            existing = self.find(&store_key)?;
-        }
-        let applied = condition.is_none_or(|condition| condition.holds(existing.as_ref()));
+        let expiry_ms = self.expiry_ms(target, ttl_ms);
+        let looks = condition.is_some() || return_previous || expiry_ms.is_some();
+        let before = if looks { self.before(target, key)? } else { Before::default() };
+        let applied = condition.is_none_or(|condition| condition.holds(before.record.as_ref()));
         let version = if applied {
             self.machine.meta.version = self.next_version();
             let version = self.machine.meta.version;
-            self.writes.changes.insert(store_key, Some(ValueRecord::encode_plain(version, value)));
+            let record = ValueRecord { version, expiry_ms, value: value.clone() };
+            self.replace(target, key, before.expiry_ms, Some(&record));
             version
         } else {
-            existing.as_ref().map(|record| record.version).unwrap_or_default()
+            before.record.as_ref().map(|record| record.version).unwrap_or_default()
         };
-        let previous = existing.filter(|_| return_previous).map(|record| record.entry(key.as_bytes()));
+        let previous = before.record.filter(|_| return_previous).map(|record| self.entry_of(key, record));
         Ok(Ok(Reply::Put { applied, version, previous }))
     }
 
-    fn delete(&mut self, name: &BucketName, key: &Key, condition: Option<&Condition>, return_previous: bool) -> Answer {
-        let data = match self.data(name) {
-            Ok(data) => data,
-            Err(error) => return Ok(Err(error)),
-        };
-        let store_key = data.key(key.as_bytes());
-        let existing = self.find(&store_key)?;
-        let existed = existing.is_some();
-        let applied = condition.is_none_or(|condition| condition.holds(existing.as_ref()));
+    fn delete(&mut self, target: &Target, key: &Key, condition: Option<&Condition>, return_previous: bool) -> Answer {
+        let before = self.before(target, key)?;
+        let existed = before.record.is_some();
+        let applied = condition.is_none_or(|condition| condition.holds(before.record.as_ref()));
         if applied && existed {
             self.machine.meta.version = self.next_version();
-            self.writes.changes.insert(store_key, None);
+            self.replace(target, key, before.expiry_ms, None);
         }
         let version = self.machine.meta.version;
-        let previous = existing.filter(|_| return_previous).map(|record| record.entry(key.as_bytes()));
+        let previous = before.record.filter(|_| return_previous).map(|record| self.entry_of(key, record));
         Ok(Ok(Reply::Delete { applied, existed, version, previous }))
+    }
+
+    /// Another time to live, and none from the bucket: whoever clears it means it.
+    fn expire(&mut self, target: &Target, key: &Key, ttl_ms: Option<u64>) -> Answer {
+        let before = self.before(target, key)?;
+        let existed = before.record.is_some();
+        if let Some(record) = before.record {
+            self.machine.meta.version = self.next_version();
+            let expiry_ms = ttl_ms.map(|ttl_ms| self.machine.meta.clock_ms.saturating_add(ttl_ms));
+            let record = ValueRecord { version: self.machine.meta.version, expiry_ms, ..record };
+            self.replace(target, key, before.expiry_ms, Some(&record));
+        }
+        Ok(Ok(Reply::Expire { existed, version: self.machine.meta.version }))
     }
 
     pub(super) fn next_version(&self) -> Version {
         Version(self.machine.meta.version.0 + 1)
     }
 
-    pub(super) fn data(&self, name: &BucketName) -> Result<DataPrefix, Error> {
+    fn target(&self, name: &BucketName) -> Result<Target, Error> {
         let bucket = self.machine.bucket(name)?;
-        Ok(self.machine.generation().data(bucket.created_version))
+        let (created, default_ttl_ms) = (bucket.created_version, bucket.default_ttl_ms);
+        Ok(Target { created, data: self.machine.generation().data(created), default_ttl_ms })
+    }
+
+    /// When a value that is written now expires.
+    pub(super) fn expiry_ms(&self, target: &Target, ttl_ms: Option<u64>) -> Option<u64> {
+        ttl_ms.or(target.default_ttl_ms).map(|ttl_ms| self.machine.meta.clock_ms.saturating_add(ttl_ms))
+    }
+
+    /// Puts a record in the place of what lies under a key, in the expiry index too. `before_ms`: as [`Before`] has it.
+    pub(super) fn replace(&mut self, target: &Target, key: &Key, before_ms: Option<u64>, record: Option<&ValueRecord>) {
+        let expiry_ms = record.and_then(|record| record.expiry_ms);
+        self.index(target.created, key.as_bytes(), before_ms, expiry_ms);
+        let record = record.map(|record| ValueRecord::encode(record.version, record.expiry_ms, &record.value));
+        self.change(target.key(key), record);
+    }
+
+    /// Changes the store, in a way that can be undone while a command may be refused.
+    pub(super) fn change(&mut self, store_key: Bytes, change: Option<Bytes>) {
+        match &mut self.undo {
+            Some(undo) => {
+                let before = self.writes.changes.insert(store_key.clone(), change);
+                undo.push((store_key, before));
+            }
+            None => {
+                self.writes.changes.insert(store_key, change);
+            }
+        }
+    }
+
+    /// A value as a user sees it in the answer to a write, the same on every replica.
+    pub(super) fn entry_of(&self, key: &Key, record: ValueRecord) -> Entry {
+        record.entry(key.as_bytes(), self.machine.meta.clock_ms)
     }
 
     /// What is under a key now, the writes of this batch included.
-    pub(super) fn find(&self, store_key: &Bytes) -> Result<Option<ValueRecord>, StoreError> {
+    pub(super) fn before(&self, target: &Target, key: &Key) -> Result<Before, StoreError> {
+        let record = self.find_record(&target.key(key))?;
+        let expiry_ms = record.as_ref().and_then(|record| record.expiry_ms);
+        let clock_ms = self.machine.meta.clock_ms;
+        Ok(Before { record: record.filter(|record| record.lives_at(clock_ms)), expiry_ms })
+    }
+
+    /// What lies under a key, expired or not.
+    pub(super) fn find_record(&self, store_key: &Bytes) -> Result<Option<ValueRecord>, StoreError> {
         let found = match self.writes.changes.get(store_key) {
             Some(change) => change.clone(),
             None => self.reader.get(store_key)?,
@@ -305,12 +393,6 @@ impl Condition {
             Condition::ValueIs(value) => existing.is_some_and(|record| record.value == *value),
             Condition::Exists(exists) => existing.is_some() == *exists,
         }
-    }
-}
-
-impl ValueRecord {
-    pub(super) fn entry(self, key: &Bytes) -> Entry {
-        Entry { key: key.clone(), value: self.value, version: self.version, ttl_ms: None }
     }
 }
 

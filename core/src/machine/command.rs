@@ -6,6 +6,7 @@
 //! drop     [created version u64]
 //! put      key length u16 | key | value length u32 | value | [ttl u64] | [condition]
 //! delete   key length u16 | key | [condition]
+//! expire   key length u16 | key | [ttl u64]
 //! session  nothing
 //! system   as `system::write` says
 //! txn      count u16 | count x (key length u16 | key | condition) | the operations of success, of failure: each as a batch
@@ -19,7 +20,9 @@
 use bytes::{BufMut, Bytes};
 
 use crate::error::Error;
-use crate::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX, BUCKET_NAME_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::limits::{
+    BATCH_BYTES_MAX, BATCH_OPS_MAX, BUCKET_NAME_BYTES_MAX, KEY_BYTES_MAX, TTL_MS_MAX, VALUE_BYTES_MAX,
+};
 use crate::machine::DecodeError;
 use crate::machine::cursor::{Cursor, known_flags};
 use crate::name::{BucketName, Key};
@@ -36,6 +39,7 @@ const DELETE: u8 = 3;
 const BATCH: u8 = 4;
 const OPEN_SESSION: u8 = 5;
 const TXN: u8 = 6;
+const EXPIRE: u8 = 7;
 const SYSTEM: u8 = 16;
 
 const HAS_ID: u8 = 1;
@@ -87,6 +91,10 @@ impl Command {
                 put_key(key, out);
                 put_condition(condition.as_ref(), out);
             }
+            Write::Expire { key, ttl_ms } => {
+                put_key(key, out);
+                put_optional(*ttl_ms, out);
+            }
             Write::OpenSession => {}
             Write::System(write) => write.encode(out),
             Write::Batch { ops } => put_ops(ops, out),
@@ -121,6 +129,7 @@ impl Command {
                 key_len(key) + 4 + value.len() + optional(ttl_ms.is_some()) + condition_len(condition)
             }
             Write::Delete { key, condition, .. } => key_len(key) + condition_len(condition),
+            Write::Expire { key, ttl_ms } => key_len(key) + optional(ttl_ms.is_some()),
             Write::OpenSession => 0,
             Write::System(write) => write.encoded_len(),
             Write::Batch { ops } => ops_len(ops),
@@ -171,6 +180,7 @@ impl Command {
             BATCH => Write::Batch { ops: take_ops(&mut input)? },
             OPEN_SESSION => Write::OpenSession,
             SYSTEM => Write::System(SystemWrite::take(&mut input)?),
+            EXPIRE => Write::Expire { key: take_key(&mut input)?, ttl_ms: input.optional_u64(has(HAS_TTL))? },
             TXN => Write::Txn {
                 compare: take_compare(&mut input)?,
                 success: take_ops(&mut input)?,
@@ -195,14 +205,15 @@ impl Command {
             Write::CreateBucket { max_bytes: Some(_), .. } => {
                 Err(Error::invalid("bounds on a bucket's size (max_bytes) are not supported yet"))
             }
-            Write::CreateBucket { default_ttl_ms, .. } => no_ttl(*default_ttl_ms),
+            Write::CreateBucket { default_ttl_ms, .. } => ttl_fits(*default_ttl_ms),
             Write::DropBucket { .. } => Ok(()),
             Write::Put { value, ttl_ms, condition, .. } => {
-                no_ttl(*ttl_ms)?;
+                ttl_fits(*ttl_ms)?;
                 value_fits(value)?;
                 condition_fits(condition.as_ref())
             }
             Write::Delete { condition, .. } => condition_fits(condition.as_ref()),
+            Write::Expire { ttl_ms, .. } => ttl_fits(*ttl_ms),
             Write::OpenSession if self.id.is_some() => Err(Error::invalid("a session is not opened within a session")),
             Write::OpenSession => Ok(()),
             Write::System(_) if self.id.is_some() => Err(Error::invalid("the system group has no sessions")),
@@ -231,6 +242,7 @@ impl Command {
             Write::Delete { condition, return_previous, .. } => {
                 (DELETE, flag(condition.is_some(), HAS_CONDITION) | flag(*return_previous, RETURN_PREVIOUS))
             }
+            Write::Expire { ttl_ms, .. } => (EXPIRE, flag(ttl_ms.is_some(), HAS_TTL)),
             Write::OpenSession => (OPEN_SESSION, 0),
             Write::System(_) => (SYSTEM, 0),
             Write::Batch { .. } => (BATCH, 0),
@@ -247,6 +259,7 @@ fn flags_of(kind: u8) -> Result<u8, DecodeError> {
         DROP => Ok(HAS_ID | HAS_CREATED_VERSION),
         PUT => Ok(HAS_ID | HAS_TTL | HAS_CONDITION | RETURN_PREVIOUS),
         DELETE => Ok(HAS_ID | HAS_CONDITION | RETURN_PREVIOUS),
+        EXPIRE => Ok(HAS_ID | HAS_TTL),
         BATCH | TXN => Ok(HAS_ID),
         OPEN_SESSION | SYSTEM => Ok(0),
         _ => Err(DecodeError("unknown kind of command")),
@@ -405,10 +418,12 @@ fn take_ops(input: &mut Cursor) -> Result<Vec<BatchOp>, DecodeError> {
     Ok(ops)
 }
 
-fn no_ttl(ttl_ms: Option<u64>) -> Result<(), Error> {
+fn ttl_fits(ttl_ms: Option<u64>) -> Result<(), Error> {
     match ttl_ms {
-        None => Ok(()),
-        Some(_) => Err(Error::invalid("time to live is not supported yet")),
+        Some(ttl_ms) if !(1..=TTL_MS_MAX).contains(&ttl_ms) => {
+            Err(Error::invalid(format!("the time to live is {ttl_ms} ms; it must be 1 to {TTL_MS_MAX} ms")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -440,7 +455,7 @@ fn batch_fits(compare: &[(Key, Condition)], lists: &[&Vec<BatchOp>]) -> Result<(
     for op in lists.iter().copied().flatten() {
         bytes += match op {
             BatchOp::Put { key, value, ttl_ms } => {
-                no_ttl(*ttl_ms)?;
+                ttl_fits(*ttl_ms)?;
                 value_fits(value)?;
                 key.as_bytes().len() + value.len()
             }

@@ -3,7 +3,8 @@
 //! ```text
 //! format u8 = 1 | epoch u64 | clock ms u64 | count u32 | count x (length u32 | command)
 //! ```
-//! The epoch and the clock are 0 until recovery after a lost quorum and times to live exist.
+//! The epoch is 0 until recovery after a lost quorum exists. The clock is the leader's stamp: what the group's clock shows when the
+//! entry is proposed, in milliseconds. An entry without commands is a bare stamp.
 
 use bytes::Bytes;
 
@@ -12,7 +13,8 @@ use crate::machine::{Cursor, DecodeError};
 use crate::request::Command;
 
 const FORMAT: u8 = 1;
-const COUNT_AT: usize = 1 + 8 + 8;
+const CLOCK_AT: usize = 1 + 8;
+const COUNT_AT: usize = CLOCK_AT + 8;
 /// What an entry has before its first command.
 pub const ENTRY_HEADER_BYTES: usize = COUNT_AT + 4;
 /// What an entry has in front of each command.
@@ -32,7 +34,7 @@ impl Default for EntryBuilder {
 }
 
 impl EntryBuilder {
-    /// An entry without commands, of epoch 0 and without a clock stamp.
+    /// An entry without commands, of epoch 0.
     pub fn new() -> EntryBuilder {
         let mut bytes = vec![0; ENTRY_HEADER_BYTES];
         bytes[0] = FORMAT;
@@ -69,11 +71,18 @@ impl EntryBuilder {
         self.count as usize
     }
 
-    /// The payload.
-    pub fn finish(mut self) -> Vec<u8> {
+    /// The payload, stamped with the group's clock. 0 is no stamp.
+    pub fn finish(mut self, clock_ms: u64) -> Vec<u8> {
+        self.bytes[CLOCK_AT..COUNT_AT].copy_from_slice(&clock_ms.to_le_bytes());
         self.bytes[COUNT_AT..ENTRY_HEADER_BYTES].copy_from_slice(&self.count.to_le_bytes());
         self.bytes
     }
+}
+
+/// The stamp of an entry's payload, without reading it further. None: it has none.
+pub(crate) fn stamp_of(payload: &[u8]) -> Option<u64> {
+    let stamp = payload.get(CLOCK_AT..COUNT_AT)?.try_into().map(u64::from_le_bytes).ok()?;
+    (payload.first() == Some(&FORMAT) && stamp > 0).then_some(stamp)
 }
 
 /// An entry's payload as it is read: an iterator over its commands. It yields exactly as many items as the header says, so that

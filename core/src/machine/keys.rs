@@ -4,6 +4,7 @@
 //! 00 | group                                            the group's meta record
 //! 01 | group | generation | 'b' | bucket name           a bucket's record
 //! 01 | group | generation | 'd' | created version | key a value record
+//! 01 | group | generation | 'e' | created version | expiry ms | key      nothing: this key expires then, or once would have
 //! 01 | group | generation | 'm'                         the members: in the system group
 //! 01 | group | generation | 'p' | created version       a dropped bucket that is still to be purged
 //! 01 | group | generation | 's' | session               a session
@@ -30,6 +31,8 @@ const STATE: u8 = 1;
 pub const KIND_BUCKET: u8 = b'b';
 /// The kind of a value record.
 pub const KIND_DATA: u8 = b'd';
+/// The kind of an entry of the expiry index.
+pub const KIND_EXPIRY: u8 = b'e';
 /// The kind of the members' record.
 pub const KIND_MEMBERS: u8 = b'm';
 /// The kind of a mark for a dropped bucket.
@@ -40,7 +43,8 @@ pub const KIND_SESSION: u8 = b's';
 
 /// What stands in front of a user's key at the most.
 pub const PREFIX_BYTES_MAX: usize = 1 + (1 + 4) + (1 + 4) + SUFFIX_PREFIX_BYTES_MAX;
-const SUFFIX_PREFIX_BYTES_MAX: usize = 1 + (1 + 8);
+/// The longest is that of the expiry index: kind, bucket, time.
+const SUFFIX_PREFIX_BYTES_MAX: usize = 1 + 2 * (1 + 8);
 /// The longest key that the store is given.
 pub const STORE_KEY_BYTES_MAX: usize = PREFIX_BYTES_MAX + KEY_BYTES_MAX;
 /// The most that stands behind the generation: kind and rest.
@@ -186,6 +190,37 @@ impl Generation {
     pub fn data(&self, created: Version) -> DataPrefix {
         DataPrefix(self.0.byte(KIND_DATA).number(created.0))
     }
+
+    /// What makes the keys of one bucket's expiry index.
+    pub(crate) fn expiries(&self, created: Version) -> ExpiryPrefix {
+        ExpiryPrefix(self.0.byte(KIND_EXPIRY).number(created.0))
+    }
+}
+
+/// What stands in front of the times in a bucket's expiry index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ExpiryPrefix(Prefix);
+
+impl ExpiryPrefix {
+    /// The index entry of a user's key that expires then.
+    pub(crate) fn key(&self, expiry_ms: u64, key: &[u8]) -> Bytes {
+        self.0.number(expiry_ms).joined(key).into()
+    }
+
+    /// The whole index of the bucket.
+    pub(crate) fn range(&self) -> StoreRange {
+        self.0.range()
+    }
+
+    /// The index from this time on.
+    pub(crate) fn range_from(&self, expiry_ms: u64) -> StoreRange {
+        (self.0.number(expiry_ms).joined(&[]), self.0.end())
+    }
+
+    /// The time and the user's key in an entry of this index. None: it is none.
+    pub(crate) fn read<'a>(&self, entry: &'a [u8]) -> Option<(u64, &'a [u8])> {
+        take_number(entry.get(usize::from(self.0.len)..)?).filter(|(_, key)| !key.is_empty())
+    }
 }
 
 /// What stands in front of a bucket's keys.
@@ -264,8 +299,20 @@ mod tests {
 
     #[test]
     fn the_longest_key_is_as_long_as_said() {
-        let prefix = Generation::new(GroupId(u32::MAX), u32::MAX).data(Version(u64::MAX));
-        assert_eq!(prefix.key(&[1; KEY_BYTES_MAX]).len(), STORE_KEY_BYTES_MAX);
+        let prefix = Generation::new(GroupId(u32::MAX), u32::MAX).expiries(Version(u64::MAX));
+        assert_eq!(prefix.key(u64::MAX, &[1; KEY_BYTES_MAX]).len(), STORE_KEY_BYTES_MAX);
         assert_eq!(Generation::new(GroupId(1), 0).data(Version(0)).key(b"k"), &b"\x01\x01\x01\x00d\x00k"[..]);
+    }
+
+    #[test]
+    fn the_expiry_index_is_in_the_order_of_times() {
+        let index = Generation::new(GroupId(1), 0).expiries(Version(3));
+        let order = [index.key(0, b"z"), index.key(255, b"z"), index.key(256, b"a"), index.key(256, b"b")];
+        assert!(order.is_sorted());
+        assert_eq!(index.read(&order[2]), Some((256, &b"a"[..])));
+        assert_eq!(index.read(&index.key(256, b"")), None);
+        let (start, end) = index.range_from(256);
+        assert!(order[1] < start && start[..] < order[2][..] && order[3] < end);
+        assert_eq!(index.range().1, end);
     }
 }

@@ -11,6 +11,7 @@ mod apply;
 pub mod command;
 mod cursor;
 pub mod entry;
+mod expiry;
 pub mod keys;
 mod ops;
 mod purge;

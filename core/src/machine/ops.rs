@@ -5,10 +5,9 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::limits::{REPLY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::machine::ValueRecord;
-use crate::machine::apply::{Answer, Batch};
-use crate::machine::keys::DataPrefix;
-use crate::name::{BucketName, Key};
-use crate::request::{BatchOp, Condition, OpResult, Reply};
+use crate::machine::apply::{Answer, Batch, Before, Target};
+use crate::name::Key;
+use crate::request::{BatchOp, Condition, Entry, OpResult, Reply};
 use crate::store::StoreError;
 use crate::types::Version;
 
@@ -16,58 +15,49 @@ use crate::types::Version;
 type Done = Result<Result<(Version, Vec<OpResult>), Error>, StoreError>;
 
 /// One list of operations on its way.
-struct Run {
-    data: DataPrefix,
+struct Run<'a> {
+    target: &'a Target,
     version: Version,
     changed: bool,
     reply_bytes: usize,
-    /// What the changes replaced, if an operation can still be refused.
-    undo: Option<Vec<(Bytes, Option<Option<Bytes>>)>>,
 }
 
 impl Batch<'_> {
-    pub(super) fn batch(&mut self, name: &BucketName, ops: &[BatchOp]) -> Answer {
-        let data = match self.data(name) {
-            Ok(data) => data,
-            Err(error) => return Ok(Err(error)),
-        };
-        Ok(self.run(data, ops)?.map(|(version, results)| Reply::Batch { version, results }))
+    pub(super) fn batch(&mut self, target: &Target, ops: &[BatchOp]) -> Answer {
+        Ok(self.run(target, ops)?.map(|(version, results)| Reply::Batch { version, results }))
     }
 
     pub(super) fn txn(
         &mut self,
-        name: &BucketName,
+        target: &Target,
         compare: &[(Key, Condition)],
         success: &[BatchOp],
         failure: &[BatchOp],
     ) -> Answer {
-        let data = match self.data(name) {
-            Ok(data) => data,
-            Err(error) => return Ok(Err(error)),
-        };
         let mut succeeded = true;
         for (key, condition) in compare {
-            succeeded &= condition.holds(self.find(&data.key(key.as_bytes()))?.as_ref());
+            succeeded &= condition.holds(self.before(target, key)?.record.as_ref());
         }
-        let done = self.run(data, if succeeded { success } else { failure })?;
+        let done = self.run(target, if succeeded { success } else { failure })?;
         Ok(done.map(|(version, results)| Reply::Txn { succeeded, version, results }))
     }
 
     /// What can be refused on the way (an answer that grows too large, a value that is no number) is undone.
-    fn run(&mut self, data: DataPrefix, ops: &[BatchOp]) -> Done {
+    fn run(&mut self, target: &Target, ops: &[BatchOp]) -> Done {
         let refusable = |op: &BatchOp| !matches!(op, BatchOp::Put { .. } | BatchOp::Delete { .. });
-        let undo = ops.iter().any(refusable).then(Vec::new);
-        let mut run = Run { data, version: self.next_version(), changed: false, reply_bytes: 0, undo };
+        self.undo = ops.iter().any(refusable).then(Vec::new);
+        let mut run = Run { target, version: self.next_version(), changed: false, reply_bytes: 0 };
         let mut results = Vec::with_capacity(ops.len());
         for op in ops {
             match self.op(&mut run, op)? {
                 Ok(result) => results.push(result),
                 Err(error) => {
-                    self.undo(run.undo.unwrap_or_default());
+                    self.undo();
                     return Ok(Err(error));
                 }
             }
         }
+        self.undo = None;
         if run.changed {
             self.machine.meta.version = run.version;
         }
@@ -75,62 +65,76 @@ impl Batch<'_> {
     }
 
     fn op(&mut self, run: &mut Run, op: &BatchOp) -> Result<Result<OpResult, Error>, StoreError> {
+        let affected = |affected: u64| Ok(Ok(OpResult { affected, entry: None }));
         match op {
-            BatchOp::Put { key, value, ttl_ms: _ } => {
-                self.change(run, key, Some(value));
-                Ok(Ok(OpResult { affected: 1, entry: None }))
+            BatchOp::Put { key, value, ttl_ms } => {
+                let expiry_ms = self.expiry_ms(run.target, *ttl_ms);
+                let before = if expiry_ms.is_some() { self.before(run.target, key)? } else { Before::default() };
+                self.put_op(run, key, before.expiry_ms, expiry_ms, value.clone());
+                affected(1)
             }
             BatchOp::Delete { key } => {
-                let existed = self.find(&run.data.key(key.as_bytes()))?.is_some();
-                if existed {
-                    self.change(run, key, None);
+                let before = self.before(run.target, key)?;
+                if before.record.is_some() {
+                    run.changed = true;
+                    self.replace(run.target, key, before.expiry_ms, None);
                 }
-                Ok(Ok(OpResult { affected: u64::from(existed), entry: None }))
+                affected(u64::from(before.record.is_some()))
             }
             BatchOp::Get { key } => {
-                let found = self.find(&run.data.key(key.as_bytes()))?;
-                Ok(run.answer(0, key, found))
+                let entry = self.before(run.target, key)?.record.map(|record| self.entry_of(key, record));
+                Ok(run.answer(0, entry))
             }
             BatchOp::Increment { key, by } => {
-                let found = self.find(&run.data.key(key.as_bytes()))?;
-                let sum = match number(found.as_ref()).and_then(|number| number.checked_add(*by).ok_or("is too large"))
-                {
+                let before = self.before(run.target, key)?;
+                let sum =
+                    number(before.record.as_ref()).and_then(|number| number.checked_add(*by).ok_or("is too large"));
+                let sum = match sum {
                     Ok(sum) => Bytes::from(sum.to_string()),
                     Err(why) => return Ok(Err(cannot("increment", key, why))),
                 };
-                self.change(run, key, Some(&sum));
-                let made = ValueRecord { version: run.version, expiry_ms: None, value: sum };
-                Ok(run.answer(1, key, Some(made)))
+                let expiry_ms = self.kept_expiry_ms(run.target, &before);
+                let made = self.put_op(run, key, before.expiry_ms, expiry_ms, sum);
+                Ok(run.answer(1, Some(self.entry_of(key, made))))
             }
             BatchOp::Append { key, value } => {
-                let before = self.find(&run.data.key(key.as_bytes()))?.map(|record| record.value).unwrap_or_default();
-                if before.len() + value.len() > VALUE_BYTES_MAX {
+                let before = self.before(run.target, key)?;
+                let bytes = before.record.as_ref().map(|record| record.value.clone()).unwrap_or_default();
+                if bytes.len() + value.len() > VALUE_BYTES_MAX {
                     return Ok(Err(cannot("append to", key, "would have more bytes than a value may have")));
                 }
-                let joined = Bytes::from([&before[..], &value[..]].concat());
-                self.change(run, key, Some(&joined));
-                Ok(Ok(OpResult { affected: 1, entry: None }))
+                let joined = Bytes::from([&bytes[..], &value[..]].concat());
+                let expiry_ms = self.kept_expiry_ms(run.target, &before);
+                self.put_op(run, key, before.expiry_ms, expiry_ms, joined);
+                affected(1)
             }
         }
     }
 
-    fn change(&mut self, run: &mut Run, key: &Key, value: Option<&Bytes>) {
+    /// A key that is there keeps its time to live; one that is made gets the bucket's.
+    fn kept_expiry_ms(&self, target: &Target, before: &Before) -> Option<u64> {
+        match &before.record {
+            Some(record) => record.expiry_ms,
+            None => self.expiry_ms(target, None),
+        }
+    }
+
+    fn put_op(
+        &mut self,
+        run: &mut Run,
+        key: &Key,
+        before_ms: Option<u64>,
+        expiry_ms: Option<u64>,
+        value: Bytes,
+    ) -> ValueRecord {
         run.changed = true;
-        let store_key = run.data.key(key.as_bytes());
-        let change = value.map(|value| ValueRecord::encode_plain(run.version, value));
-        match &mut run.undo {
-            Some(undo) => {
-                let before = self.writes.changes.insert(store_key.clone(), change);
-                undo.push((store_key, before));
-            }
-            None => {
-                self.writes.changes.insert(store_key, change);
-            }
-        }
+        let record = ValueRecord { version: run.version, expiry_ms, value };
+        self.replace(run.target, key, before_ms, Some(&record));
+        record
     }
 
-    fn undo(&mut self, changes: Vec<(Bytes, Option<Option<Bytes>>)>) {
-        for (key, before) in changes.into_iter().rev() {
+    fn undo(&mut self) {
+        for (key, before) in self.undo.take().unwrap_or_default().into_iter().rev() {
             match before {
                 Some(change) => self.writes.changes.insert(key, change),
                 None => self.writes.changes.remove(&key),
@@ -139,10 +143,9 @@ impl Batch<'_> {
     }
 }
 
-impl Run {
+impl Run<'_> {
     /// A result with an entry in it, unless that is too much.
-    fn answer(&mut self, affected: u64, key: &Key, found: Option<ValueRecord>) -> Result<OpResult, Error> {
-        let entry = found.map(|record| record.entry(key.as_bytes()));
+    fn answer(&mut self, affected: u64, entry: Option<Entry>) -> Result<OpResult, Error> {
         self.reply_bytes += entry.as_ref().map_or(0, |entry| entry.key.len() + entry.value.len());
         if self.reply_bytes > REPLY_BYTES_MAX {
             return Err(Error::invalid(format!("the batch reads more than {REPLY_BYTES_MAX} bytes: split it")));

@@ -52,11 +52,15 @@ impl Machine {
         while writes.changes.len() < limit
             && let Some(&created) = self.dropped.first()
         {
-            let (start, end) = self.generation().data(created).range(&KeyRange::default());
-            let start = self.purge.bucket.take().unwrap_or(start);
-            if let Some(next) = remove(reader, start, &end, limit, &mut writes)? {
-                self.purge.bucket = Some(next);
-                return Ok(writes);
+            let generation = self.generation();
+            let from = self.purge.bucket.take().unwrap_or_default();
+            for (start, end) in
+                [generation.data(created).range(&KeyRange::default()), generation.expiries(created).range()]
+            {
+                if let Some(next) = remove(reader, start.max(from.clone()), &end, limit, &mut writes)? {
+                    self.purge.bucket = Some(next);
+                    return Ok(writes);
+                }
             }
             writes.changes.insert(self.generation().dropped(created), None);
             self.dropped.pop_first();

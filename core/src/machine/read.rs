@@ -17,16 +17,17 @@ use crate::types::NodeId;
 type Answer = Result<Result<Reply, Error>, StoreError>;
 
 impl Machine {
-    /// One key.
-    pub fn get(&self, reader: &dyn Read, bucket: &BucketName, key: &Key) -> Answer {
+    /// One key. `clock_ms` is an estimate of the group's clock: the time that an entry has left is told by it, and nothing
+    /// else. What has expired, the applied clock says.
+    pub fn get(&self, reader: &dyn Read, bucket: &BucketName, key: &Key, clock_ms: u64) -> Answer {
         match self.data_of(bucket) {
-            Ok(data) => Ok(Ok(Reply::Entry(read_entry(reader, &data, key)?))),
+            Ok(data) => Ok(Ok(Reply::Entry(self.read_entry(reader, &data, key, clock_ms)?))),
             Err(error) => Ok(Err(error)),
         }
     }
 
-    /// Several keys, in the order asked.
-    pub fn get_many(&self, reader: &dyn Read, bucket: &BucketName, keys: &[Key]) -> Answer {
+    /// Several keys, in the order asked. `clock_ms` as for [`Machine::get`].
+    pub fn get_many(&self, reader: &dyn Read, bucket: &BucketName, keys: &[Key], clock_ms: u64) -> Answer {
         let data = match self.data_of(bucket) {
             Ok(data) => data,
             Err(error) => return Ok(Err(error)),
@@ -40,7 +41,7 @@ impl Machine {
         let mut entries = Vec::with_capacity(keys.len());
         let mut bytes = 0;
         for key in keys {
-            let entry = read_entry(reader, &data, key)?;
+            let entry = self.read_entry(reader, &data, key, clock_ms)?;
             bytes += entry.as_ref().map_or(0, |entry| entry.key.len() + entry.value.len());
             if bytes > REPLY_BYTES_MAX {
                 return Ok(Err(Error::invalid(format!(
@@ -94,23 +95,43 @@ impl Machine {
         let mut info = bucket.describe(name, self.group());
         let data = self.generation().data(bucket.created_version);
         let (start, end) = data.range(&KeyRange::default());
+        // What has expired is read, and not counted.
+        let (mut read_keys, mut read_bytes) = (0, 0);
+        let mut failed = None;
         reader.scan(&start, &end, false, &mut |key, value| {
-            info.keys_estimate += 1;
-            info.bytes_estimate += (key.len() - data.len() + ValueRecord::value_len(&value)) as u64;
-            if info.keys_estimate >= keys_max || info.bytes_estimate >= bytes_max {
+            let record = match ValueRecord::decode(value) {
+                Ok(record) => record,
+                Err(error) => {
+                    failed = Some(damaged(&key, error));
+                    return ControlFlow::Break(());
+                }
+            };
+            let bytes = (key.len() - data.len() + record.value.len()) as u64;
+            (read_keys, read_bytes) = (read_keys + 1, read_bytes + bytes);
+            if record.lives_at(self.clock_ms()) {
+                info.keys_estimate += 1;
+                info.bytes_estimate += bytes;
+            }
+            if read_keys >= keys_max || read_bytes >= bytes_max {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
         })?;
-        Ok(info)
+        failed.map_or(Ok(info), Err)
     }
-}
 
-fn read_entry(reader: &dyn Read, data: &DataPrefix, key: &Key) -> Result<Option<Entry>, StoreError> {
-    let store_key = data.key(key.as_bytes());
-    let Some(bytes) = reader.get(&store_key)? else {
-        return Ok(None);
-    };
-    let record = ValueRecord::decode(bytes).map_err(|error| damaged(&store_key, error))?;
-    Ok(Some(record.entry(key.as_bytes())))
+    fn read_entry(
+        &self,
+        reader: &dyn Read,
+        data: &DataPrefix,
+        key: &Key,
+        clock_ms: u64,
+    ) -> Result<Option<Entry>, StoreError> {
+        let store_key = data.key(key.as_bytes());
+        let Some(bytes) = reader.get(&store_key)? else {
+            return Ok(None);
+        };
+        let record = ValueRecord::decode(bytes).map_err(|error| damaged(&store_key, error))?;
+        Ok(record.lives_at(self.clock_ms()).then(|| record.entry(key.as_bytes(), clock_ms)))
+    }
 }

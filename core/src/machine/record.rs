@@ -12,6 +12,7 @@ use bytes::{BufMut, Bytes};
 use crate::machine::DecodeError;
 use crate::machine::cursor::{Cursor, known_flags};
 use crate::name::BucketName;
+use crate::request::Entry;
 use crate::store::StoreError;
 use crate::types::{LogIndex, Term, Version};
 
@@ -128,19 +129,27 @@ pub(crate) struct ValueRecord {
 }
 
 impl ValueRecord {
-    /// The bytes of a value that does not expire: one allocation, as this is done for each put.
-    pub(crate) fn encode_plain(version: Version, value: &[u8]) -> Bytes {
-        let mut out = Vec::with_capacity(1 + 8 + value.len());
-        out.put_u8(0);
+    /// The bytes of a value: one allocation, as this is done for each put.
+    pub(crate) fn encode(version: Version, expiry_ms: Option<u64>, value: &[u8]) -> Bytes {
+        let mut out = Vec::with_capacity(1 + 8 + if expiry_ms.is_some() { 8 } else { 0 } + value.len());
+        out.put_u8(if expiry_ms.is_some() { HAS_EXPIRY } else { 0 });
         out.put_u64_le(version.0);
+        if let Some(expiry_ms) = expiry_ms {
+            out.put_u64_le(expiry_ms);
+        }
         out.put_slice(value);
         out.into()
     }
 
-    /// The length of the value in a record, without reading it further.
-    pub(crate) fn value_len(record: &[u8]) -> usize {
-        let has_expiry = record.first().is_some_and(|flags| flags & HAS_EXPIRY != 0);
-        record.len().saturating_sub(1 + 8 + if has_expiry { 8 } else { 0 })
+    /// Whether the value is still there when the group's clock shows this. The one place that says what expired is.
+    pub(crate) fn lives_at(&self, clock_ms: u64) -> bool {
+        self.expiry_ms.is_none_or(|expiry_ms| expiry_ms > clock_ms)
+    }
+
+    /// The value with its key as a user sees it when the clock shows this. A value that is still there has 1 ms left at least.
+    pub(crate) fn entry(self, key: &Bytes, clock_ms: u64) -> Entry {
+        let ttl_ms = self.expiry_ms.map(|expiry_ms| expiry_ms.saturating_sub(clock_ms).max(1));
+        Entry { key: key.clone(), value: self.value, version: self.version, ttl_ms }
     }
 
     pub(crate) fn decode(bytes: Bytes) -> Result<ValueRecord, DecodeError> {

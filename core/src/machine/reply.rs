@@ -28,6 +28,7 @@ const CREATED: u8 = 3;
 const DROPPED: u8 = 4;
 const SESSION_OPENED: u8 = 5;
 const TXN: u8 = 6;
+const EXPIRE: u8 = 7;
 const MEMBERS: u8 = 16;
 const ERROR: u8 = 255;
 
@@ -57,6 +58,10 @@ pub fn encode(answer: &Result<Reply, Error>, out: &mut Vec<u8>) {
             out.put_slice(&[TXN, u8::from(*succeeded)]);
             out.put_u64_le(version.0);
             put_results(results, out);
+        }
+        Ok(Reply::Expire { existed, version }) => {
+            out.put_slice(&[EXPIRE, u8::from(*existed)]);
+            out.put_u64_le(version.0);
         }
         Ok(Reply::Created { bucket, created }) => {
             out.put_slice(&[CREATED, u8::from(*created)]);
@@ -103,6 +108,7 @@ pub fn decode(bytes: Bytes) -> Result<Result<Reply, Error>, DecodeError> {
             let created = take_bool(&mut input)?;
             Ok(Reply::Created { bucket: take_info(&mut input)?, created })
         }
+        EXPIRE => Ok(Reply::Expire { existed: take_bool(&mut input)?, version: Version(input.u64()?) }),
         DROPPED => Ok(Reply::Dropped { existed: take_bool(&mut input)? }),
         TXN => Ok(Reply::Txn {
             succeeded: take_bool(&mut input)?,

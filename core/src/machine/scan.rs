@@ -27,6 +27,8 @@ pub struct Scan {
     /// How many entries are still wanted; none: all.
     wanted: Option<u64>,
     version: Version,
+    /// The group's clock when the scan began: what had expired by then is not there.
+    clock_ms: u64,
 }
 
 /// What there is behind a page.
@@ -38,6 +40,17 @@ pub enum ScanEnd {
     Exhausted,
     /// Keys that the limit cut off.
     Limited,
+}
+
+/// A page on its way.
+struct Page {
+    entries: Vec<Entry>,
+    /// Of the keys and values in it.
+    bytes: usize,
+    /// Of all that was visited for it.
+    read_bytes: usize,
+    /// The last key that was visited, as the store has it.
+    last: Bytes,
 }
 
 impl Machine {
@@ -53,8 +66,8 @@ impl Machine {
         let data = self.generation().data(self.bucket(bucket)?.created_version);
         let (start, end) = data.range(range);
         let wanted = (limit > 0).then_some(limit);
-        let (group, version) = (self.group(), self.version());
-        Ok(Scan { group, start, end, prefix_len: data.len(), reverse, keys_only, wanted, version })
+        let (group, version, clock_ms) = (self.group(), self.version(), self.clock_ms());
+        Ok(Scan { group, start, end, prefix_len: data.len(), reverse, keys_only, wanted, version, clock_ms })
     }
 }
 
@@ -69,48 +82,49 @@ impl Scan {
         self.version
     }
 
-    /// The next page from a state of the store that must be the same for all pages.
-    pub fn page(&mut self, reader: &dyn Read) -> Result<(Vec<Entry>, ScanEnd), StoreError> {
-        let mut entries = Vec::new();
+    /// The next page from a state of the store that must be the same for all pages. It is empty, and not the last, when all that
+    /// it may read has expired. `clock_ms` is an estimate of the group's clock, for telling the time that entries have left.
+    pub fn page(&mut self, reader: &dyn Read, clock_ms: u64) -> Result<(Vec<Entry>, ScanEnd), StoreError> {
+        let mut page = Page { entries: Vec::new(), bytes: 0, read_bytes: 0, last: Bytes::new() };
         if self.start >= self.end {
-            return Ok((entries, ScanEnd::Exhausted));
+            return Ok((page.entries, ScanEnd::Exhausted));
         }
         let entries_max = self.wanted.unwrap_or(u64::MAX).min(SCAN_PAGE_ENTRIES_MAX as u64) as usize;
-        let (mut page_bytes, mut read_bytes) = (0, 0);
         let mut cut = false;
         let mut failed = None;
-        let mut last = Bytes::new();
         reader.scan(&self.start, &self.end, self.reverse, &mut |key, value| {
-            let bytes = key.len() - self.prefix_len + if self.keys_only { 0 } else { value.len() };
-            read_bytes += key.len() + value.len();
-            let full = entries.len() >= entries_max
-                || page_bytes + bytes > SCAN_PAGE_BYTES_MAX
-                || read_bytes > SCAN_PAGE_READ_BYTES_MAX;
-            if full && (!entries.is_empty() || entries_max == 0) {
-                cut = true;
-                return ControlFlow::Break(());
-            }
-            match ValueRecord::decode(value) {
-                Ok(record) => entries.push(Entry {
-                    key: key.slice(self.prefix_len..),
-                    value: if self.keys_only { Bytes::new() } else { record.value },
-                    version: record.version,
-                    ttl_ms: None,
-                }),
+            let size = key.len() + value.len();
+            let record = match ValueRecord::decode(value) {
+                Ok(record) => record,
                 Err(error) => {
                     failed = Some(damaged(&key, error));
                     return ControlFlow::Break(());
                 }
+            };
+            let lives = record.lives_at(self.clock_ms);
+            let bytes = key.len() - self.prefix_len + if self.keys_only { 0 } else { record.value.len() };
+            let full = lives && (page.entries.len() >= entries_max || page.bytes + bytes > SCAN_PAGE_BYTES_MAX);
+            if (full || page.read_bytes + size > SCAN_PAGE_READ_BYTES_MAX) && !page.last.is_empty() {
+                cut = true;
+                return ControlFlow::Break(());
             }
-            page_bytes += bytes;
-            last = key;
+            page.read_bytes += size;
+            if lives {
+                page.bytes += bytes;
+                let mut entry = record.entry(&key.slice(self.prefix_len..), clock_ms);
+                if self.keys_only {
+                    entry.value = Bytes::new();
+                }
+                page.entries.push(entry);
+            }
+            page.last = key;
             ControlFlow::Continue(())
         })?;
         if let Some(error) = failed {
             return Err(error);
         }
-        self.advance(&last, entries.len() as u64);
-        Ok((entries, self.end_of_page(cut)))
+        self.advance(&page.last, page.entries.len() as u64);
+        Ok((page.entries, self.end_of_page(cut)))
     }
 
     fn advance(&mut self, last: &Bytes, entries: u64) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::machine::expiry::Due;
 use crate::machine::keys::{self, Generation, KIND_BUCKET, KIND_DROPPED, KIND_SESSION};
 use crate::machine::purge::PurgePosition;
 use crate::machine::record::damaged;
@@ -14,6 +15,7 @@ use crate::machine::sessions::Sessions;
 use crate::machine::{BucketRecord, DecodeError, Meta};
 use crate::name::{BucketName, KeyRange};
 use crate::placement::{SYSTEM_GROUP, group_of};
+use crate::storage::AppliedClock;
 use crate::store::{Read, StoreError, WriteSet};
 use crate::system::{Founder, Members};
 use crate::types::{GroupId, LogIndex, Term, Version};
@@ -34,6 +36,7 @@ pub struct Machine {
     pub(super) sessions: Sessions,
     /// In the system group, once it was founded.
     pub(super) members: Option<Arc<Members>>,
+    pub(super) due: Due,
 }
 
 impl Machine {
@@ -54,13 +57,13 @@ impl Machine {
             purge: PurgePosition::default(),
             sessions: Sessions::default(),
             members: None,
+            due: Due::default(),
         };
         machine.buckets = machine.first_buckets();
         machine.load_buckets(reader)?;
         machine.load_dropped(reader)?;
         machine.find_leftovers(reader)?;
-        machine.load_sessions(reader)?;
-        machine.load_members(reader)?;
+        machine.load_rest(reader)?;
         Ok(machine)
     }
 
@@ -105,14 +108,15 @@ impl Machine {
         Ok(())
     }
 
-    /// For a state that [`Machine::replace`] took over.
-    pub(crate) fn load_sessions(&mut self, reader: &dyn Read) -> Result<(), StoreError> {
+    /// What lies in the store beside the buckets' records. For a state that [`Machine::replace`] took over, too.
+    pub(crate) fn load_rest(&mut self, reader: &dyn Read) -> Result<(), StoreError> {
         self.sessions = Sessions::load(reader, self.generation())?;
-        Ok(())
+        let created = self.buckets.values().map(|bucket| bucket.created_version);
+        self.due = Due::load(reader, self.generation(), created)?;
+        self.load_members(reader)
     }
 
-    /// For a state that [`Machine::replace`] took over.
-    pub(crate) fn load_members(&mut self, reader: &dyn Read) -> Result<(), StoreError> {
+    fn load_members(&mut self, reader: &dyn Read) -> Result<(), StoreError> {
         let key = self.generation().members();
         if let Some(bytes) = reader.get(&key)? {
             let members = Members::decode(bytes).map_err(|error| damaged(&key, error))?;
@@ -156,13 +160,24 @@ impl Machine {
         self.members.as_ref()
     }
 
+    /// The group's clock: the highest stamp of an applied entry, in milliseconds. A duration counts on it; it begins near the Unix
+    /// epoch's time and never falls.
+    pub fn clock_ms(&self) -> u64 {
+        self.meta.clock_ms
+    }
+
+    /// The clock, and when the next entry of the expiry index is due on it.
+    pub fn clock(&self) -> AppliedClock {
+        AppliedClock { clock_ms: self.meta.clock_ms, next_due_ms: self.due.first_ms() }
+    }
+
     /// The buckets by name.
     pub fn buckets(&self) -> &BTreeMap<BucketName, Bucket> {
         &self.buckets
     }
 
     /// The generation of the state in the store.
-    pub(crate) fn generation(&self) -> Generation {
+    pub fn generation(&self) -> Generation {
         Generation::new(self.group, self.meta.generation)
     }
 
@@ -176,13 +191,14 @@ impl Machine {
     }
 
     /// Replaces the state by another generation, which the store holds already. The old one is left for the purge.
-    /// [`Machine::load_sessions`] and [`Machine::load_members`] must follow.
+    /// [`Machine::load_rest`] must follow.
     pub(crate) fn replace(&mut self, meta: Meta, buckets: BTreeMap<BucketName, Bucket>) -> WriteSet {
         self.meta = meta;
         self.buckets = self.first_buckets();
         self.buckets.extend(buckets);
         self.dropped.clear();
         self.sessions = Sessions::default();
+        self.due = Due::default();
         self.purge = PurgePosition::at_start();
         let mut writes = WriteSet::default();
         self.put_meta(&mut writes);
@@ -217,6 +233,7 @@ impl Machine {
             add(name.as_bytes());
             add(&bucket.encode());
             ranges.push(generation.data(bucket.created_version).range(&KeyRange::default()));
+            ranges.push(generation.expiries(bucket.created_version).range());
         }
         for (start, end) in ranges {
             reader.scan(&start, &end, false, &mut |key, value| {

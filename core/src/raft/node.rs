@@ -437,6 +437,11 @@ impl RaftNode {
         voters
     }
 
+    /// Whether these members are a quorum: of both configurations while they change.
+    pub fn is_quorum(&self, members: &[NodeId]) -> bool {
+        self.raw.raft.prs().has_quorum(&members.iter().map(|member| member.0).collect())
+    }
+
     pub fn learners(&self) -> Vec<NodeId> {
         let mut learners: Vec<NodeId> = self.raw.raft.prs().conf().learners().iter().copied().map(NodeId).collect();
         learners.sort_unstable();

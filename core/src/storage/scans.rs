@@ -55,13 +55,14 @@ impl<V: Read> Scans<V> {
         machine: &Machine,
         request: ScanRequest<'_>,
         now_ms: u64,
+        clock_ms: u64,
     ) -> Answer {
         let ScanRequest { bucket, range, limit, reverse, keys_only } = request;
         let mut scan = match machine.scan(bucket, range, limit, reverse, keys_only) {
             Ok(scan) => scan,
             Err(error) => return Ok(Err(error)),
         };
-        let (entries, end) = scan.page(store)?;
+        let (entries, end) = scan.page(store, clock_ms)?;
         if end != ScanEnd::More {
             return Ok(Ok(page(&scan, entries, None, end)));
         }
@@ -76,18 +77,18 @@ impl<V: Read> Scans<V> {
     }
 
     /// Answers the next page.
-    pub(super) fn next(&mut self, id: ViewId, now_ms: u64) -> Answer {
+    pub(super) fn next(&mut self, id: ViewId, now_ms: u64, clock_ms: u64) -> Answer {
         let Some(open) = self.open.get_mut(&id) else {
             return Ok(Err(self.gone(id)));
         };
-        let (entries, end) = open.scan.page(&open.view)?;
+        let (entries, end) = open.scan.page(&open.view, clock_ms)?;
         open.used_ms = now_ms;
         let next = (end == ScanEnd::More).then_some(id);
         let reply = page(&open.scan, entries, next, end);
-        if next.is_some() {
-            open.last_key = last_key(&reply);
-        } else {
+        if next.is_none() {
             self.open.remove(&id);
+        } else if !last_key(&reply).is_empty() {
+            open.last_key = last_key(&reply);
         }
         Ok(Ok(reply))
     }

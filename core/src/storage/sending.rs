@@ -18,7 +18,8 @@ pub(super) struct Sending<V> {
     view: V,
     group: GroupId,
     meta: Meta,
-    /// What is still to be read, in the order of keys: the buckets' records, each bucket's values, the members, the sessions.
+    /// What is still to be read, in the order of keys: the buckets' records, each bucket's values, each one's expiry index, the
+    /// members, the sessions.
     ranges: std::collections::VecDeque<StoreRange>,
     chunk: u64,
 }
@@ -29,8 +30,9 @@ impl<V: Read> Sending<V> {
         let generation = machine.generation();
         let mut created: Vec<_> = machine.buckets().values().map(|bucket| bucket.created_version).collect();
         created.sort_unstable();
-        let data = created.into_iter().map(|created| generation.data(created).range(&KeyRange::default()));
-        let ranges = std::iter::once(generation.kind_range(KIND_BUCKET)).chain(data);
+        let data = created.iter().map(|&created| generation.data(created).range(&KeyRange::default()));
+        let expiries = created.iter().map(|&created| generation.expiries(created).range());
+        let ranges = std::iter::once(generation.kind_range(KIND_BUCKET)).chain(data).chain(expiries);
         let ranges = ranges.chain([KIND_MEMBERS, KIND_SESSION].map(|kind| generation.kind_range(kind))).collect();
         Sending { view, group: machine.group(), meta: machine.meta().clone(), ranges, chunk: 0 }
     }

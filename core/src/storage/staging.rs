@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::machine::keys::{Generation, KIND_BUCKET, KIND_DATA, KIND_MEMBERS, KIND_SESSION, take_number};
+use crate::limits::KEY_BYTES_MAX;
+use crate::machine::keys::{Generation, KIND_BUCKET, KIND_DATA, KIND_EXPIRY, KIND_MEMBERS, KIND_SESSION, take_number};
 use crate::machine::{Bucket, DecodeError, Meta, SessionRecord, ValueRecord};
 use crate::name::BucketName;
 use crate::placement::SYSTEM_GROUP;
@@ -102,6 +103,7 @@ impl Staging {
                 KIND_BUCKET => records.buckets.push(self.bucket(&key, value.clone())?),
                 KIND_DATA => self.value(&key, value.clone(), &records.buckets)?,
                 KIND_MEMBERS if group == SYSTEM_GROUP && key.len() == 1 => drop(Members::decode(value.clone())?),
+                KIND_EXPIRY => self.expiry(&key, &value, &records.buckets)?,
                 KIND_SESSION => match SessionRecord::check(&key[1..], value.clone())? {
                     SessionRecord::Session(id) => records.sessions.push(self.session(id)?),
                     SessionRecord::Answer(id) if self.sessions.contains(&id) || records.sessions.contains(&id) => {}
@@ -133,18 +135,36 @@ impl Staging {
     }
 
     fn value(&self, key: &[u8], value: Bytes, new: &[(BucketName, Bucket)]) -> Result<(), DecodeError> {
-        let (created, key) = take_number(&key[1..]).ok_or(DecodeError("a value without a bucket's number"))?;
-        let created = Version(created);
-        if key.is_empty() {
-            return Err(DecodeError("a value's key is empty"));
-        }
-        if !self.created.contains(&created) && !new.iter().any(|(_, bucket)| bucket.created_version == created) {
-            return Err(DecodeError("a value without a bucket"));
+        let key = self.of_bucket(&key[1..], new)?;
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            return Err(DecodeError("a value's key has a bad length"));
         }
         if ValueRecord::decode(value)?.version > self.meta.version {
             return Err(DecodeError("a value's version is not possible"));
         }
         Ok(())
+    }
+
+    fn expiry(&self, key: &[u8], value: &[u8], new: &[(BucketName, Bucket)]) -> Result<(), DecodeError> {
+        let time = self.of_bucket(&key[1..], new)?;
+        let (_, key) = take_number(time).ok_or(DecodeError("an entry of the expiry index without a time"))?;
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            return Err(DecodeError("a key of the expiry index has a bad length"));
+        }
+        if !value.is_empty() {
+            return Err(DecodeError("an entry of the expiry index with a value"));
+        }
+        Ok(())
+    }
+
+    /// What stands behind the number of a bucket, which must have come before.
+    fn of_bucket<'a>(&self, key: &'a [u8], new: &[(BucketName, Bucket)]) -> Result<&'a [u8], DecodeError> {
+        let (created, rest) = take_number(key).ok_or(DecodeError("a record without a bucket's number"))?;
+        let created = Version(created);
+        if !self.created.contains(&created) && !new.iter().any(|(_, bucket)| bucket.created_version == created) {
+            return Err(DecodeError("a record without a bucket"));
+        }
+        Ok(rest)
     }
 
     /// The whole state's meta and buckets, once the last chunk has come.

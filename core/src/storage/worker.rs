@@ -46,7 +46,7 @@ impl<S: Store> StorageWorker<S> {
     pub fn run(&mut self, job: StorageJob) -> StorageDone {
         let done = match job {
             StorageJob::Apply { group, entries, configuration } => self.apply(group, &entries, configuration),
-            StorageJob::Read { group, reads, now_ms } => self.read(group, reads, now_ms),
+            StorageJob::Read { group, reads, now_ms, clock_ms } => self.read(group, reads, now_ms, clock_ms),
             StorageJob::Persist => self.persist(),
             StorageJob::Purge { group, limit } => self.purge(group, limit),
             StorageJob::SnapshotOpen { group, ticket } => self.snapshot_open(group, ticket),
@@ -113,24 +113,36 @@ impl<S: Store> StorageWorker<S> {
         };
         let members_before = machine.members().cloned();
         let (writes, replies) = machine.apply(&self.store, entries, configuration)?;
-        let (index, purge) = (machine.applied(), machine.needs_purge());
+        let (index, purge, clock) = (machine.applied(), machine.needs_purge(), machine.clock());
         let members = machine.members().cloned().filter(|members| members_before.as_ref() != Some(members));
         self.store.write(writes)?;
-        Ok(StorageDone::Applied { group, index, replies, purge, members })
+        Ok(StorageDone::Applied { group, index, replies, purge, clock, members })
     }
 
-    fn read(&mut self, group: GroupId, reads: Vec<TicketedRead>, now_ms: u64) -> Result<StorageDone, StoreError> {
+    fn read(
+        &mut self,
+        group: GroupId,
+        reads: Vec<TicketedRead>,
+        now_ms: u64,
+        clock_ms: u64,
+    ) -> Result<StorageDone, StoreError> {
         self.scans.close_idle(now_ms);
         let mut results = Vec::with_capacity(reads.len());
         for (ticket, read) in reads {
-            results.push((ticket, self.read_one(group, &read, now_ms)?));
+            results.push((ticket, self.read_one(group, &read, now_ms, clock_ms)?));
         }
         Ok(StorageDone::Read { results })
     }
 
-    fn read_one(&mut self, group: GroupId, read: &ReadOp, now_ms: u64) -> Result<Result<Reply, Error>, StoreError> {
+    fn read_one(
+        &mut self,
+        group: GroupId,
+        read: &ReadOp,
+        now_ms: u64,
+        clock_ms: u64,
+    ) -> Result<Result<Reply, Error>, StoreError> {
         match read {
-            ReadOp::ScanNext { view } => return self.scans.next(*view, now_ms),
+            ReadOp::ScanNext { view } => return self.scans.next(*view, now_ms, clock_ms),
             ReadOp::ScanEnd { view } => {
                 self.scans.end(*view);
                 return Ok(Ok(Reply::Done));
@@ -141,11 +153,11 @@ impl<S: Store> StorageWorker<S> {
             return Err(StoreError(format!("group {group} is not on this shard")));
         };
         match read {
-            ReadOp::Get { bucket, key } => machine.get(&self.store, bucket, key),
-            ReadOp::GetMany { bucket, keys } => machine.get_many(&self.store, bucket, keys),
+            ReadOp::Get { bucket, key } => machine.get(&self.store, bucket, key, clock_ms),
+            ReadOp::GetMany { bucket, keys } => machine.get_many(&self.store, bucket, keys, clock_ms),
             ReadOp::Scan { bucket, range, limit, reverse, keys_only } => {
                 let request = ScanRequest { bucket, range, limit: *limit, reverse: *reverse, keys_only: *keys_only };
-                self.scans.start(&self.store, machine, request, now_ms)
+                self.scans.start(&self.store, machine, request, now_ms, clock_ms)
             }
             ReadOp::ListBuckets { prefix } => machine.list_buckets(&self.store, prefix),
             ReadOp::Members => Ok(machine.read_members()),
@@ -230,12 +242,11 @@ impl<S: Store> StorageWorker<S> {
         self.store.write(writes)?;
         self.store.persist()?;
         let StorageWorker { machines, store, .. } = self;
-        let mut members = None;
-        if let Some(machine) = machines.get_mut(&group) {
-            machine.load_sessions(store)?;
-            machine.load_members(store)?;
-            members = machine.members().cloned();
-        }
-        Ok(StorageDone::SnapshotInstalled { group, meta, members })
+        let Some(machine) = machines.get_mut(&group) else {
+            return Err(StoreError(format!("group {group} is not on this shard")));
+        };
+        machine.load_rest(store)?;
+        let members = machine.members().cloned();
+        Ok(StorageDone::SnapshotInstalled { group, meta, clock: machine.clock(), members })
     }
 }

@@ -3,6 +3,7 @@
 use bytes::{Buf, BufMut, Bytes};
 
 use super::Body;
+use crate::clock::Told;
 use crate::machine::reply;
 use crate::raft::Message;
 use crate::storage::SnapshotMeta;
@@ -13,6 +14,8 @@ const FORWARD: u8 = 2;
 const FORWARD_REPLY: u8 = 3;
 const SNAPSHOT_CHUNK: u8 = 4;
 const SNAPSHOT_ACK: u8 = 5;
+const CLOCK_ASK: u8 = 6;
+const CLOCK_TELL: u8 = 7;
 const TRANSFER: u8 = 16;
 
 /// The longest configuration in a snapshot's description, in bytes.
@@ -25,6 +28,8 @@ pub(super) fn kind(body: &Body) -> u8 {
         Body::ForwardReply { .. } => FORWARD_REPLY,
         Body::SnapshotChunk { .. } => SNAPSHOT_CHUNK,
         Body::SnapshotAck { .. } => SNAPSHOT_ACK,
+        Body::ClockAsk { .. } => CLOCK_ASK,
+        Body::ClockTell { .. } => CLOCK_TELL,
         Body::Transfer { .. } => TRANSFER,
     }
 }
@@ -37,6 +42,8 @@ pub(super) fn weight(body: &Body) -> usize {
         Body::ForwardReply { .. } => 64,
         Body::SnapshotChunk { data, meta, .. } => 64 + data.len() + meta.configuration.len(),
         Body::SnapshotAck { .. } => 17,
+        Body::ClockAsk { .. } => 8,
+        Body::ClockTell { .. } => 33,
         Body::Transfer { .. } => 8,
     }
 }
@@ -68,6 +75,14 @@ pub(super) fn encode(body: &Body, out: &mut Vec<u8>) {
             out.put_u64_le(*transfer);
             out.put_u64_le(*chunk);
             out.put_u8(u8::from(*accepted));
+        }
+        Body::ClockAsk { round } => out.put_u64_le(round.0),
+        Body::ClockTell { round, told } => {
+            out.put_u64_le(round.0);
+            out.put_u64_le(told.wall_ms);
+            out.put_u64_le(told.clock_ms);
+            out.put_u64_le(told.term.0);
+            out.put_u8(u8::from(told.ran_since));
         }
     }
 }
@@ -111,11 +126,20 @@ pub(super) fn decode(kind: u8, mut bytes: Bytes) -> Result<Body, &'static str> {
         SNAPSHOT_ACK => {
             let (transfer, chunk) = (number(&mut bytes)?, number(&mut bytes)?);
             let accepted = flag(&mut bytes)?;
-            if bytes.has_remaining() {
-                Err("bytes behind an answer")
-            } else {
-                Ok(Body::SnapshotAck { transfer, chunk, accepted })
-            }
+            ended(&bytes)?;
+            Ok(Body::SnapshotAck { transfer, chunk, accepted })
+        }
+        CLOCK_ASK => {
+            let round = Term(number(&mut bytes)?);
+            ended(&bytes)?;
+            Ok(Body::ClockAsk { round })
+        }
+        CLOCK_TELL => {
+            let (round, wall_ms) = (Term(number(&mut bytes)?), number(&mut bytes)?);
+            let (clock_ms, term) = (number(&mut bytes)?, Term(number(&mut bytes)?));
+            let told = Told { wall_ms, clock_ms, term, ran_since: flag(&mut bytes)? };
+            ended(&bytes)?;
+            Ok(Body::ClockTell { round, told })
         }
         _ => Err("an envelope of an unknown kind"),
     }
@@ -123,6 +147,10 @@ pub(super) fn decode(kind: u8, mut bytes: Bytes) -> Result<Body, &'static str> {
 
 fn number(bytes: &mut Bytes) -> Result<u64, &'static str> {
     if bytes.len() < 8 { Err("a number is cut short") } else { Ok(bytes.get_u64_le()) }
+}
+
+fn ended(bytes: &Bytes) -> Result<(), &'static str> {
+    if bytes.has_remaining() { Err("bytes behind the end of a message") } else { Ok(()) }
 }
 
 fn flag(bytes: &mut Bytes) -> Result<bool, &'static str> {

@@ -6,11 +6,12 @@ pub mod handshake;
 
 use bytes::Bytes;
 
+use crate::clock::Told;
 use crate::error::Error;
 use crate::raft::Message;
 use crate::request::{Command, Reply};
 use crate::storage::SnapshotMeta;
-use crate::types::{GroupId, NodeId};
+use crate::types::{GroupId, NodeId, Term};
 
 /// A message between the replicas of one group.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,5 +69,17 @@ pub enum Body {
         chunk: u64,
         /// False: give up.
         accepted: bool,
+    },
+    /// A new leader asks each replica what it knows of the time.
+    ClockAsk {
+        /// The leader's term.
+        round: Term,
+    },
+    /// The answer.
+    ClockTell {
+        /// As asked.
+        round: Term,
+        /// What it knows.
+        told: Told,
     },
 }

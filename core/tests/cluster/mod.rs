@@ -158,7 +158,8 @@ impl Cluster {
 
     /// Lets time pass for one node, which gets its first turn thereafter.
     pub fn pass_time(&mut self, id: u64, ms: u64) {
-        self.node(id).now.mono_ms += ms;
+        let now = &mut self.node(id).now;
+        (now.mono_ms, now.wall_ms) = (now.mono_ms + ms, now.wall_ms + ms);
         self.node(id).tell(&Input::Tick);
         self.turn(id, true);
     }

@@ -1,12 +1,16 @@
 //! One node: its shards, driven by `turn`, and what lies under them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::ControlFlow;
 
 use drey_core::config::{LogLimits, Timing};
 use drey_core::log::SegmentId;
+use drey_core::machine::Machine;
+use drey_core::name::{BucketName, KeyRange};
 use drey_core::placement::shard_of;
 use drey_core::request::{Command, Operation, Reply, Request, ShardStatus};
-use drey_core::storage::{StorageJob, StorageWorker};
+use drey_core::storage::{AppliedClock, StorageJob, StorageWorker};
+use drey_core::store::Read;
 use drey_core::system::Founder;
 use drey_core::wire::Envelope;
 use drey_core::wire::frame::FrameReader;
@@ -21,6 +25,9 @@ use super::store::SharedStore;
 
 /// Requests that shards made by themselves are numbered from here.
 const SUBMITTED: u64 = 1 << 63;
+
+/// What wall clocks show when a test begins.
+pub const WALL_MS: u64 = 1_700_000_000_000;
 
 /// What all nodes of a cluster have in common.
 #[derive(Clone, Debug)]
@@ -91,7 +98,7 @@ impl Node {
             disk: Disk::default(),
             store: SharedStore::new(),
             store_held: false,
-            now: Tick { mono_ms: 1_000_000, wall_ms: 0 },
+            now: Tick { mono_ms: 1_000_000, wall_ms: WALL_MS },
             starts: 0,
             submitted: 0,
             settings,
@@ -279,6 +286,27 @@ impl Node {
         let deadline_ms = self.now.mono_ms + 1_000;
         let request = Request { deadline_ms, operation: Operation::Write(command) };
         self.inbox(shard).request(id, request).expect("there is room");
+    }
+
+    /// What a group's clock shows and when something is due, as its store has it.
+    pub fn clock(&self, group: GroupId) -> Option<AppliedClock> {
+        let running = self.running.as_ref()?;
+        running.shards[self.shard_of(group) as usize].worker.group(group).map(Machine::clock)
+    }
+
+    /// How many keys of a bucket lie in the store, expired or not.
+    pub fn stored_keys(&self, group: GroupId, bucket: &BucketName) -> usize {
+        let Some(running) = &self.running else { return 0 };
+        let machine = running.shards[self.shard_of(group) as usize].worker.group(group).expect("the group is here");
+        let created = machine.buckets()[bucket].created_version;
+        let (start, end) = machine.generation().data(created).range(&KeyRange::default());
+        let mut count = 0;
+        let scanned = self.store.scan(&start, &end, false, &mut |_, _| {
+            count += 1;
+            ControlFlow::Continue(())
+        });
+        scanned.expect("a memory store does not fail");
+        count
     }
 
     /// Whether something waits for a turn, the disk or the store, and is not held.

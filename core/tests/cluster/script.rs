@@ -16,6 +16,7 @@ use super::Cluster;
 use super::disk::Torn;
 use super::network::Pair;
 use super::node::Node;
+use super::trace::time;
 
 /// A request's time when nothing else is said: longer than any test.
 const DEADLINE_MS: u64 = 3_600_000;
@@ -159,13 +160,33 @@ impl Script {
                 }
             }
             "run" => cluster.run(words.number(1) as usize),
+            "advance" => {
+                let tick_ms = cluster.settings.timing.tick_ms;
+                assert!(duration_ms(words.at(1)).is_multiple_of(tick_ms), "whole ticks pass");
+                cluster.run((duration_ms(words.at(1)) / tick_ms) as usize);
+            }
+            "down" => {
+                let stopped = cluster.nodes.values_mut().filter(|node| !node.is_running());
+                let ms = duration_ms(words.at(1));
+                stopped.for_each(|node| (node.now.mono_ms, node.now.wall_ms) = (7, node.now.wall_ms + ms));
+            }
+            "wall" => {
+                let (back, word) = match words.at(2).split_at_checked(1).expect("+ or - and a duration") {
+                    ("+", word) => (false, word),
+                    ("-", word) => (true, word),
+                    _ => panic!("neither forward nor back"),
+                };
+                let wall_ms = &mut cluster.node(words.number(1)).now.wall_ms;
+                *wall_ms = if back { *wall_ms - duration_ms(word) } else { *wall_ms + duration_ms(word) };
+            }
+            "clock" => clocks(cluster, words),
             "pass-ms" => cluster.pass_time(words.number(1), words.number(2)),
             "stabilize" => cluster.stabilize(),
             "deliver" => {
                 cluster.deliver(words.plain.get(1).map(|word| pair(word)));
             }
             "work" => words.numbers(1).into_iter().for_each(|id| cluster.work(id)),
-            "put" | "delete" | "batch" | "txn" | "create" | "drop-bucket" | "open-session" => {
+            "put" | "delete" | "expire" | "batch" | "txn" | "create" | "drop-bucket" | "open-session" => {
                 cluster.write(words.number(1), words.deadline_ms(), command(words));
             }
             "get" | "scan" | "buckets" => read(cluster, words),
@@ -296,10 +317,13 @@ fn command(words: &Words) -> Command {
                 Some(bytes) => vec![b'x'; number(bytes) as usize].into(),
                 None => Bytes::from(words.at(4).to_owned()),
             },
-            ttl_ms: None,
+            ttl_ms: words.option("ttl").map(duration_ms),
             condition,
             return_previous,
         },
+        "expire" => {
+            Write::Expire { key: key(words.at(3)), ttl_ms: (words.at(4) != "never").then(|| duration_ms(words.at(4))) }
+        }
         "delete" => Write::Delete { key: key(words.at(3)), condition, return_previous },
         "batch" => Write::Batch { ops: words.plain[3..].iter().map(|word| op(word)).collect() },
         "txn" => {
@@ -313,7 +337,7 @@ fn command(words: &Words) -> Command {
             Write::Txn { compare, success: ops(), failure: ops() }
         }
         "create" => Write::CreateBucket {
-            default_ttl_ms: None,
+            default_ttl_ms: words.option("ttl").map(duration_ms),
             max_bytes: None,
             if_not_exists: words.has("if-not-exists"),
             created_ms: 0,
@@ -341,12 +365,42 @@ fn op(word: &str) -> BatchOp {
     let parts: Vec<&str> = word.split(':').collect();
     match parts.as_slice() {
         ["put", name, value] => BatchOp::Put { key: key(name), value: Bytes::from(value.to_string()), ttl_ms: None },
+        ["put", name, value, ttl] => {
+            BatchOp::Put { key: key(name), value: Bytes::from(value.to_string()), ttl_ms: Some(duration_ms(ttl)) }
+        }
         ["get", name] => BatchOp::Get { key: key(name) },
         ["delete", name] => BatchOp::Delete { key: key(name) },
         ["increment", name, by] => BatchOp::Increment { key: key(name), by: by.parse().expect("a number") },
         ["append", name, value] => BatchOp::Append { key: key(name), value: Bytes::from(value.to_string()) },
         _ => panic!("no operation: {word}"),
     }
+}
+
+/// 50ms, 3s, 2h.
+fn duration_ms(word: &str) -> u64 {
+    let digits = word.find(|c: char| !c.is_ascii_digit()).unwrap_or(word.len());
+    let unit_ms = match &word[digits..] {
+        "ms" => 1,
+        "s" => 1000,
+        "h" => 3_600_000,
+        _ => panic!("no duration: {word}"),
+    };
+    number(&word[..digits]) * unit_ms
+}
+
+/// What each replica's store says of time, and how many keys of the bucket lie in it.
+fn clocks(cluster: &mut Cluster, words: &Words) {
+    let bucket = words.bucket(1);
+    let group = group_of(&bucket, cluster.settings.groups);
+    let mut lines = Vec::new();
+    for node in cluster.nodes.values() {
+        let Some(clock) = node.clock(group) else { continue };
+        let due = clock.next_due_ms.map_or("nothing is due".into(), |due| format!("due at {}", time(due)));
+        let keys = node.stored_keys(group, &bucket);
+        let shows = if clock.clock_ms == 0 { "not begun".into() } else { time(clock.clock_ms) };
+        lines.push(format!("{}: {shows}, {due}, {keys} keys stored", node.id));
+    }
+    lines.into_iter().for_each(|line| cluster.trace.line(line));
 }
 
 /// SESSION.SEQUENCE or SESSION.SEQUENCE.FIRST-UNACKNOWLEDGED.
@@ -377,7 +431,7 @@ fn fill(cluster: &mut Cluster, words: &Words) {
         let write = Write::Put {
             key: key(&format!("fill{n:04}")),
             value: vec![b'x'; bytes].into(),
-            ttl_ms: None,
+            ttl_ms: words.option("ttl").map(duration_ms),
             condition: None,
             return_previous: false,
         };

@@ -6,6 +6,8 @@ use drey_core::request::{BucketInfo, Entry, OpResult, Reply};
 use drey_core::wire::{Body, Envelope};
 use drey_core::{Error, Event, GroupId, NodeId, RequestId};
 
+use super::node::WALL_MS;
+
 /// The lines since they were last taken.
 #[derive(Default)]
 pub struct Trace {
@@ -77,6 +79,15 @@ impl Trace {
                 format!("SnapshotChunk {id}->{to} of {}: chunk {chunk}{last}", meta.index)
             }
             Body::SnapshotAck { chunk, accepted, .. } => format!("SnapshotAck {id}->{to} chunk {chunk} {accepted}"),
+            Body::ClockAsk { round } => format!("ClockAsk {id}->{to} term {round}"),
+            Body::ClockTell { round, told } => {
+                let clock = match (told.clock_ms, told.ran_since) {
+                    (0, _) => "the clock has not begun".into(),
+                    (ms, true) => format!("the clock shows {}", time(ms)),
+                    (ms, false) => format!("the clock shows {} or later", time(ms)),
+                };
+                format!("ClockTell {id}->{to} term {round}: {clock}, the wall clock {}", time(told.wall_ms))
+            }
         };
         self.line(format!("{what}{}", self.of(envelope.group)));
     }
@@ -105,11 +116,22 @@ impl Trace {
                 (*group, format!("{id} sends {to} a snapshot of entry {index}"))
             }
             Event::SnapshotInstalled(group, index) => (*group, format!("{id} installed a snapshot of entry {index}")),
+            Event::ClockJumped { group, from_ms, to_ms } => {
+                (*group, format!("{id} moved the group's clock from {} to {}", time(*from_ms), time(*to_ms)))
+            }
             Event::Truncated(group, index) => (*group, format!("{id} truncated its log up to entry {index}")),
         };
         if self.shows(group) && !self.answers_only {
             self.line(line + &self.of(group));
         }
+    }
+}
+
+/// A time of a clock, from the test's beginning on.
+pub fn time(ms: u64) -> String {
+    match ms.checked_sub(WALL_MS) {
+        Some(since) => format!("{}.{:03} s", since / 1000, since % 1000),
+        None => format!("-{}.{:03} s", (WALL_MS - ms) / 1000, (WALL_MS - ms) % 1000),
     }
 }
 
@@ -136,6 +158,8 @@ fn answer(reply: &Result<Reply, Error>) -> String {
             let results: Vec<String> = results.iter().map(result).collect();
             format!("batch of version {version}: {}", results.join(", "))
         }
+        Ok(Reply::Expire { existed: true, version }) => format!("time to live set, version {version}"),
+        Ok(Reply::Expire { existed: false, version }) => format!("there was no such key, version {version}"),
         Ok(Reply::Created { bucket, created: true }) => format!("created, version {}", bucket.created_version),
         Ok(Reply::Created { bucket, created: false }) => {
             format!("exists already, created by version {}", bucket.created_version)
@@ -178,7 +202,8 @@ fn before(previous: Option<&Entry>) -> String {
 fn text(entry: &Entry) -> String {
     let (key, value) = (String::from_utf8_lossy(&entry.key), String::from_utf8_lossy(&entry.value));
     let value = if value.len() > 16 { format!("({} bytes)", value.len()) } else { value.into_owned() };
-    format!("{key} = {value} (version {})", entry.version)
+    let left = entry.ttl_ms.map_or(String::new(), |ttl_ms| format!(", {ttl_ms} ms left"));
+    format!("{key} = {value} (version {}{left})", entry.version)
 }
 
 fn result(result: &OpResult) -> String {

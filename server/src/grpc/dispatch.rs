@@ -12,10 +12,9 @@ use super::{health, message, plain, timeout};
 use crate::api::{self, Backend};
 
 /// Calls of the protocol that are not served yet.
-const NOT_YET: [&str; 8] = [
+const NOT_YET: [&str; 7] = [
     "/drey.v1.Kv/DeleteRange",
     "/drey.v1.Kv/Watch",
-    "/drey.v1.Kv/Expire",
     "/drey.v1.Cluster/Backup",
     "/drey.v1.Cluster/Restore",
     "/drey.v1.Cluster/Snapshot",
@@ -52,6 +51,7 @@ async fn call<B: Backend>(backend: &B, request: Request<Incoming>) -> Result<Res
         "/drey.v1.Kv/Get" => call.unary(async |request, left_ms| api::get(backend, request, left_ms).await).await,
         "/drey.v1.Kv/Put" => call.unary(async |request, left_ms| api::put(backend, request, left_ms).await).await,
         "/drey.v1.Kv/Delete" => call.unary(async |request, left_ms| api::delete(backend, request, left_ms).await).await,
+        "/drey.v1.Kv/Expire" => call.unary(async |request, left_ms| api::expire(backend, request, left_ms).await).await,
         "/drey.v1.Kv/GetMany" => {
             call.unary(async |request, left_ms| api::get_many(backend, request, left_ms).await).await
         }

@@ -1,15 +1,17 @@
 //! Every call that is served, with the answers that it must give.
 
 use bytes::Bytes;
+use drey_client::proto::kv_client::KvClient;
 use drey_client::proto::{
     BatchRequest, Condition, CreateBucketRequest, DeleteOp, DeleteRequest, DescribeBucketRequest, DropBucketRequest,
-    GetManyRequest, GetRequest, ListBucketsRequest, Op, PutOp, PutRequest, StatusRequest, condition::Test,
-    member::Role, op,
+    ExpireRequest, GetManyRequest, GetRequest, ListBucketsRequest, Op, PutOp, PutRequest, StatusRequest,
+    condition::Test, member::Role, op,
 };
 use drey_server::proto::health::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus};
 use futures_lite::StreamExt;
 use tonic::Code;
 use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
 
 use crate::server::{Server, name_of, run, unary};
 
@@ -40,6 +42,27 @@ fn what_was_put_is_got_until_it_is_deleted() {
         assert!(deleted.applied && deleted.existed && deleted.previous.unwrap().value == "2");
         assert!(!kv.delete(delete).await.unwrap().into_inner().existed);
         assert_eq!(kv.get(get("a")).await.unwrap().into_inner().entry, None);
+    });
+}
+
+#[test]
+fn a_time_to_live_is_set_changed_and_cleared() {
+    let server = Server::start();
+    run(async {
+        let mut kv = server.kv().await;
+        kv.put(PutRequest { ttl_ms: Some(5_000), ..put("a", "1") }).await.unwrap();
+        let left =
+            async |kv: &mut KvClient<Channel>| kv.get(get("a")).await.unwrap().into_inner().entry.unwrap().ttl_ms;
+        assert_eq!(left(&mut kv).await, Some(5_000));
+        for (ttl_ms, existed, key) in [(Some(9), true, "a"), (None, true, "a"), (Some(1), false, "b")] {
+            let request = ExpireRequest { key: key.into(), ttl_ms, ..ExpireRequest::default() };
+            assert_eq!(kv.expire(request).await.unwrap().into_inner().existed, existed);
+            let expected = if existed { ttl_ms } else { None };
+            assert_eq!(left(&mut kv).await, expected);
+        }
+        let zero = ExpireRequest { key: "a".into(), ttl_ms: Some(0), ..ExpireRequest::default() };
+        let refused = kv.expire(zero).await.unwrap_err();
+        assert_eq!((refused.code(), name_of(&refused)), (Code::InvalidArgument, "invalid_argument"));
     });
 }
 

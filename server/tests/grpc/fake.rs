@@ -77,6 +77,7 @@ pub struct Fake {
 type Pairs = BTreeMap<Bytes, (Bytes, Version)>;
 
 struct State {
+    ttls: BTreeMap<Bytes, u64>,
     buckets: BTreeMap<BucketName, Pairs>,
     version: u64,
     views: BTreeMap<ViewId, View>,
@@ -108,7 +109,7 @@ impl Drop for Waiting {
 impl Fake {
     pub fn new(seen: Arc<Seen>) -> Fake {
         let buckets = BTreeMap::from([(BucketName::DEFAULT, Pairs::new())]);
-        let state = State { buckets, version: 0, views: BTreeMap::new(), views_opened: 0 };
+        let state = State { buckets, ttls: BTreeMap::new(), version: 0, views: BTreeMap::new(), views_opened: 0 };
         Fake { state: Rc::new(RefCell::new(state)), seen }
     }
 }
@@ -200,7 +201,7 @@ impl State {
     }
 
     fn get(&self, bucket: &BucketName, key: &Bytes) -> Result<Option<Entry>, Error> {
-        Ok(self.pairs(bucket)?.get(key).map(|(value, version)| entry(key, value, *version)))
+        Ok(self.pairs(bucket)?.get(key).map(|(value, version)| self.entry(key, value, *version)))
     }
 
     fn info(&self, name: &BucketName) -> Result<BucketInfo, Error> {
@@ -266,7 +267,11 @@ impl State {
         let start = range.start.map_or(Bound::Unbounded, Bound::Included);
         let end = range.end.map_or(Bound::Unbounded, Bound::Excluded);
         let pairs = self.pairs(bucket)?.range((start, end));
-        Ok(pairs.map(|(key, (value, version))| entry(key, value, *version)).collect())
+        Ok(pairs.map(|(key, (value, version))| self.entry(key, value, *version)).collect())
+    }
+
+    fn entry(&self, key: &Bytes, value: &Bytes, version: Version) -> Entry {
+        Entry { key: key.clone(), value: value.clone(), version, ttl_ms: self.ttls.get(key).copied() }
     }
 
     fn page(&mut self, id: ViewId, seen: &Seen) -> Result<Reply, Error> {
@@ -295,13 +300,14 @@ impl State {
                 Reply::Created { bucket: self.info(&bucket)?, created }
             }
             Write::DropBucket { .. } => Reply::Dropped { existed: self.buckets.remove(&bucket).is_some() },
-            Write::Put { key, value, condition, return_previous, .. } => {
+            Write::Put { key, value, ttl_ms, condition, return_previous } => {
                 let before = self.get(&bucket, key.as_bytes())?;
                 if !holds(condition, before.as_ref()) {
                     let version = before.map(|entry| entry.version).unwrap_or_default();
                     return Ok(Reply::Put { applied: false, version, previous: None });
                 }
                 self.put(&bucket, key.as_bytes(), value, version);
+                self.set_ttl(key.as_bytes(), ttl_ms);
                 Reply::Put { applied: true, version, previous: before.filter(|_| return_previous) }
             }
             Write::Delete { key, condition, return_previous } => {
@@ -312,6 +318,11 @@ impl State {
                 }
                 let existed = before.is_some();
                 Reply::Delete { applied, existed, version, previous: before.filter(|_| return_previous) }
+            }
+            Write::Expire { key, ttl_ms } => {
+                let existed = self.get(&bucket, key.as_bytes())?.is_some();
+                self.set_ttl(key.as_bytes(), ttl_ms);
+                Reply::Expire { existed, version }
             }
             Write::Txn { .. } | Write::System(_) => return Err(Error::invalid("not in this fake")),
             Write::OpenSession => Reply::SessionOpened { session: version.0 },
@@ -327,8 +338,9 @@ impl State {
 
     fn step(&mut self, bucket: &BucketName, op: BatchOp, version: Version) -> Result<OpResult, Error> {
         match op {
-            BatchOp::Put { key, value, .. } => {
+            BatchOp::Put { key, value, ttl_ms } => {
                 self.put(bucket, key.as_bytes(), value, version);
+                self.set_ttl(key.as_bytes(), ttl_ms);
                 Ok(OpResult { affected: 1, entry: None })
             }
             BatchOp::Delete { key } => {
@@ -337,6 +349,14 @@ impl State {
             BatchOp::Increment { .. } | BatchOp::Append { .. } => Err(Error::invalid("not in this fake")),
             BatchOp::Get { key } => Ok(OpResult { affected: 0, entry: self.get(bucket, key.as_bytes())? }),
         }
+    }
+
+    /// Time does not pass here: what is set is what is left.
+    fn set_ttl(&mut self, key: &Bytes, ttl_ms: Option<u64>) {
+        match ttl_ms {
+            Some(ttl_ms) => self.ttls.insert(Bytes::copy_from_slice(key), ttl_ms),
+            None => self.ttls.remove(key),
+        };
     }
 
     fn put(&mut self, bucket: &BucketName, key: &Bytes, value: Bytes, version: Version) {
@@ -356,8 +376,4 @@ fn holds(condition: Option<Condition>, entry: Option<&Entry>) -> bool {
         Some(Condition::ValueIs(value)) => entry.is_some_and(|entry| entry.value == value),
         Some(Condition::Exists(exists)) => entry.is_some() == exists,
     }
-}
-
-fn entry(key: &Bytes, value: &Bytes, version: Version) -> Entry {
-    Entry { key: key.clone(), value: value.clone(), version, ttl_ms: None }
 }

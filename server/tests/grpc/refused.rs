@@ -8,7 +8,7 @@ use drey_client::proto::{
     BatchRequest, CreateBucketRequest, DeleteRangeRequest, DeleteRangeResponse, GetRequest, JoinRequest, JoinResponse,
     Op, PutRequest, RangeOp, RequestId, SnapshotRequest, SnapshotResponse, TxnResponse, op,
 };
-use drey_core::limits::VALUE_BYTES_MAX;
+use drey_core::limits::{TTL_MS_MAX, VALUE_BYTES_MAX};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
@@ -67,7 +67,8 @@ fn requests_that_cannot_be_right_are_refused() {
         refused(PutRequest { key: Bytes::new(), ..valid.clone() }, "the key is empty").await;
         refused(PutRequest { key: vec![b'k'; 70_000].into(), ..valid.clone() }, "70000 bytes, the most is 4096").await;
         refused(PutRequest { bucket: "no/slash".into(), ..valid.clone() }, "bad bucket name").await;
-        refused(PutRequest { ttl_ms: Some(1), ..valid.clone() }, "not supported yet").await;
+        refused(PutRequest { ttl_ms: Some(0), ..valid.clone() }, "it must be 1 to").await;
+        refused(PutRequest { ttl_ms: Some(TTL_MS_MAX + 1), ..valid.clone() }, "it must be 1 to").await;
         let id = Some(RequestId { session: 1, sequence: 0, first_unacked: 0 });
         refused(PutRequest { id, ..valid.clone() }, "count from 1").await;
         let value = vec![0; VALUE_BYTES_MAX + 1].into();

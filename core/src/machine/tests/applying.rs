@@ -6,8 +6,8 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::model::Model;
-use super::strategies::meeting_command;
+use super::model::{Model, ModelValue};
+use super::strategies::{meeting_command, stamped_entries};
 use super::*;
 use crate::limits::{REPLY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::name::KeyRange;
@@ -19,24 +19,34 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn the_machine_agrees_with_the_model(entries in vec(vec(meeting_command(), 0..8), 0..8)) {
+    fn the_machine_agrees_with_the_model(entries in stamped_entries(0..10)) {
         let mut replica = Replica::new();
         let mut model = Model::new();
-        for commands in &entries {
-            let expected: Vec<_> = commands.iter().map(|command| model.apply(command)).collect();
-            prop_assert_eq!(replica.run(commands), expected);
+        for (clock_ms, commands) in &entries {
+            prop_assert_eq!(replica.run_at(*clock_ms, commands), model.entry(*clock_ms, commands));
         }
         prop_assert_eq!(replica.machine.version().0, model.version);
+        prop_assert_eq!(replica.machine.clock_ms(), model.clock_ms);
         let mut live = 1;
         for (name, bucket) in &model.buckets {
             let mut scan = replica.machine.scan(name, &KeyRange::default(), 0, false, false).unwrap();
-            let (found, _) = scan.page(&replica.store).unwrap();
-            let found: Vec<_> = found.into_iter().map(|entry| (entry.key, (entry.version.0, entry.value))).collect();
+            let (found, _) = scan.page(&replica.store, model.clock_ms).unwrap();
+            let found: Vec<_> = found.into_iter().map(|entry| (entry.key.clone(), ModelValue {
+                version: entry.version.0,
+                value: entry.value,
+                expiry_ms: entry.ttl_ms.map(|ttl_ms| model.clock_ms + ttl_ms),
+            })).collect();
             prop_assert_eq!(&found, &bucket.pairs.clone().into_iter().collect::<Vec<_>>());
-            live += found.len() + usize::from(*name != BucketName::DEFAULT);
+            live += found.len() + bucket.index.len() + usize::from(*name != BucketName::DEFAULT);
         }
         live += model.sessions.values().map(|session| 1 + session.answers.len()).sum::<usize>();
         prop_assert_eq!(replica.machine.buckets().len(), model.buckets.len());
+        let next = model.buckets.values().filter_map(|bucket| bucket.index.first()).map(|(expiry_ms, _)| *expiry_ms).min();
+        let due = replica.machine.clock().next_due_ms;
+        prop_assert!(due.is_some() || next.is_none());
+        prop_assert!(due.zip(next).is_none_or(|(due, next)| due <= next), "nothing is due before it is said to be");
+        let loaded = Machine::load(&replica.store, GROUP, GROUPS).unwrap();
+        prop_assert_eq!(loaded.clock().next_due_ms, next);
         let hash = replica.machine.state_hash(&replica.store).unwrap();
         replica.purge_all(2);
         prop_assert_eq!(replica.store.len(), if entries.is_empty() { 0 } else { live }, "a purge leaves what is live");
@@ -44,10 +54,11 @@ proptest! {
     }
 
     #[test]
-    fn how_entries_are_cut_does_not_matter(
-        entries in vec(vec(meeting_command(), 0..6), 1..10), cuts in vec(any::<bool>(), 10)
-    ) {
-        let entries: Vec<_> = entries.iter().enumerate().map(|(at, commands)| entry(at as u64 + 1, commands)).collect();
+    fn how_entries_are_cut_does_not_matter(entries in stamped_entries(1..12), cuts in vec(any::<bool>(), 12)) {
+        let stamped = |(at, (clock_ms, commands)): (usize, &(u64, Vec<Command>))| {
+            super::stamped(at as u64 + 1, *clock_ms, commands)
+        };
+        let entries: Vec<_> = entries.iter().enumerate().map(stamped).collect();
         let mut whole = Replica::new();
         let expected = whole.apply(&entries);
         let mut cut = Replica::new();
@@ -152,7 +163,7 @@ fn a_bucket_that_is_made_again_starts_empty() {
     replica.machine = Machine::load(&replica.store, GROUP, GROUPS).unwrap();
     assert!(replica.machine.needs_purge());
     replica.purge_all(10);
-    let reply = replica.machine.get(&replica.store, &name("b"), &key("k")).unwrap();
+    let reply = replica.machine.get(&replica.store, &name("b"), &key("k"), 0).unwrap();
     assert!(matches!(&reply, Ok(Reply::Entry(Some(entry))) if entry.value == "new"));
     assert_eq!(replica.store.len(), 3, "the meta record, the bucket, the key");
 }
@@ -184,7 +195,7 @@ fn a_batch_that_reads_too_much_changes_nothing() {
     let refused = replica.run(&[put("default", "k", "between"), command("default", Write::Batch { ops })]);
     assert!(matches!(refused[1], Err(Error::InvalidArgument(_))));
     assert_eq!(replica.machine.version(), Version(3), "the put alone took a version");
-    let reply = replica.machine.get(&replica.store, &BucketName::DEFAULT, &key("k")).unwrap();
+    let reply = replica.machine.get(&replica.store, &BucketName::DEFAULT, &key("k"), 0).unwrap();
     assert!(matches!(&reply, Ok(Reply::Entry(Some(entry))) if entry.value == "between"));
     assert_eq!(replica.store.len(), before.len());
 }
@@ -251,8 +262,8 @@ fn a_damaged_record_is_an_error_of_the_store() {
     let at = replica.machine.generation().data(Version(0)).key(b"k");
     writes.changes.insert(at, Some(Bytes::from_static(b"\x80")));
     replica.store.write(writes).unwrap();
-    assert!(replica.machine.get(&replica.store, &BucketName::DEFAULT, &key("k")).is_err());
+    assert!(replica.machine.get(&replica.store, &BucketName::DEFAULT, &key("k"), 0).is_err());
     let mut scan = replica.machine.scan(&BucketName::DEFAULT, &KeyRange::default(), 0, false, false).unwrap();
-    assert!(scan.page(&replica.store).is_err());
+    assert!(scan.page(&replica.store, 0).is_err());
     assert!(replica.machine.apply(&replica.store, &[entry(2, &[put("default", "k", "v")])], None).is_err());
 }

@@ -8,9 +8,9 @@ use super::strategies::{any_answer, any_command};
 use super::{create, put};
 use crate::error::Error;
 use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_OPS_MAX, ENTRY_BYTES_MAX, ERROR_TEXT_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX,
+    BATCH_BYTES_MAX, BATCH_OPS_MAX, ENTRY_BYTES_MAX, ERROR_TEXT_BYTES_MAX, KEY_BYTES_MAX, TTL_MS_MAX, VALUE_BYTES_MAX,
 };
-use crate::machine::entry::{EntryBuilder, EntryCommands};
+use crate::machine::entry::{EntryBuilder, EntryCommands, stamp_of};
 use crate::machine::{BucketRecord, Meta, ValueRecord, reply};
 use crate::name::{BucketName, Key};
 use crate::request::{BatchOp, Command, Condition, Write};
@@ -93,7 +93,7 @@ proptest! {
     }
 
     #[test]
-    fn entries_round_trip(commands in vec(any_command(), 0..6)) {
+    fn entries_round_trip(commands in vec(any_command(), 0..6), clock_ms in any::<u64>()) {
         let mut builder = EntryBuilder::new();
         for command in &commands {
             let before = builder.len();
@@ -101,7 +101,11 @@ proptest! {
             prop_assert_eq!(builder.len(), before + 4 + command.encoded_len());
         }
         prop_assert_eq!(builder.count(), commands.len());
-        let read: Result<Vec<_>, _> = EntryCommands::new(builder.finish().into()).unwrap().collect();
+        let payload = Bytes::from(builder.finish(clock_ms));
+        prop_assert_eq!(stamp_of(&payload), (clock_ms > 0).then_some(clock_ms));
+        let read = EntryCommands::new(payload).unwrap();
+        prop_assert_eq!(read.clock_ms, clock_ms);
+        let read: Result<Vec<_>, _> = read.collect();
         prop_assert_eq!(read, Ok(commands));
     }
 
@@ -111,7 +115,7 @@ proptest! {
     ) {
         let mut builder = EntryBuilder::new();
         commands.iter().for_each(|command| builder.push(command));
-        if let Ok(commands) = EntryCommands::new(mutate(builder.finish(), &changes, len)) {
+        if let Ok(commands) = EntryCommands::new(mutate(builder.finish(7), &changes, len)) {
             let (said, _) = commands.size_hint();
             prop_assert_eq!(commands.count(), said);
         }
@@ -127,10 +131,11 @@ proptest! {
     }
 
     #[test]
-    fn value_records_round_trip(version in any::<u64>(), value in vec(any::<u8>(), 0..50)) {
-        let bytes = ValueRecord::encode_plain(Version(version), &value);
-        prop_assert_eq!(ValueRecord::value_len(&bytes), value.len());
-        let record = ValueRecord { version: Version(version), expiry_ms: None, value: value.into() };
+    fn value_records_round_trip(
+        version in any::<u64>(), expiry_ms in any::<Option<u64>>(), value in vec(any::<u8>(), 0..50)
+    ) {
+        let bytes = ValueRecord::encode(Version(version), expiry_ms, &value);
+        let record = ValueRecord { version: Version(version), expiry_ms, value: value.into() };
         prop_assert_eq!(ValueRecord::decode(bytes), Ok(record));
     }
 }
@@ -142,7 +147,7 @@ fn a_bad_length_in_an_entry_makes_errors_of_the_rest() {
     let second = builder.len();
     builder.push(&create("b"));
     builder.push(&create("c"));
-    let mut bytes = builder.finish();
+    let mut bytes = builder.finish(7);
     bytes[second] = 0xff;
     bytes[second + 1] = 0xff;
     let commands: Vec<_> = EntryCommands::new(bytes.into()).unwrap().collect();
@@ -196,7 +201,7 @@ fn the_largest_valid_commands_fit_an_entry() {
         assert!(builder.fits(&command));
         builder.push(&command);
         assert!(builder.len() <= ENTRY_BYTES_MAX);
-        assert_eq!(EntryCommands::new(builder.finish().into()).unwrap().next(), Some(Ok(command)));
+        assert_eq!(EntryCommands::new(builder.finish(0).into()).unwrap().next(), Some(Ok(command)));
     }
 }
 
@@ -212,19 +217,22 @@ fn what_is_too_large_or_not_supported_is_refused() {
         |value: Bytes, ttl_ms, condition| Write::Put { key: key(), value, ttl_ms, condition, return_previous: false };
     assert!(!refused(put(large.slice(1..), None, None)));
     assert!(refused(put(large.clone(), None, None)));
-    assert!(refused(put(Bytes::new(), Some(1), None)));
+    assert!(!refused(put(Bytes::new(), Some(1), None)) && !refused(put(Bytes::new(), Some(TTL_MS_MAX), None)));
+    assert!(refused(put(Bytes::new(), Some(0), None)) && refused(put(Bytes::new(), Some(TTL_MS_MAX + 1), None)));
+    assert!(refused(Write::Expire { key: key(), ttl_ms: Some(0) }));
+    assert!(!refused(Write::Expire { key: key(), ttl_ms: None }));
     assert!(refused(put(Bytes::new(), None, Some(Condition::ValueIs(large.clone())))));
     assert!(refused(Write::Batch { ops: vec![BatchOp::Get { key: key() }; BATCH_OPS_MAX + 1] }));
     let half = BatchOp::Put { key: key(), value: large.slice(1..), ttl_ms: None };
     assert!(refused(Write::Batch { ops: vec![half.clone(), half] }), "two keys over the limit");
-    assert!(refused(Write::Batch { ops: vec![BatchOp::Put { key: key(), value: Bytes::new(), ttl_ms: Some(1) }] }));
+    assert!(refused(Write::Batch { ops: vec![BatchOp::Put { key: key(), value: Bytes::new(), ttl_ms: Some(0) }] }));
     let create = |default_ttl_ms, max_bytes| Write::CreateBucket {
         default_ttl_ms,
         max_bytes,
         if_not_exists: false,
         created_ms: 0,
     };
-    assert!(refused(create(Some(1), None)));
+    assert!(refused(create(Some(0), None)) && !refused(create(Some(1), None)));
     assert!(refused(create(None, Some(1))));
     assert!(!refused(create(None, None)));
 }

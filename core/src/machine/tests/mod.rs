@@ -2,6 +2,7 @@
 
 mod applying;
 mod codecs;
+mod expiry;
 mod model;
 mod sessions;
 mod strategies;
@@ -52,11 +53,15 @@ fn drop_bucket(bucket: &str) -> Command {
 }
 
 fn entry(index: u64, commands: &[Command]) -> Committed {
+    stamped(index, 0, commands)
+}
+
+fn stamped(index: u64, clock_ms: u64, commands: &[Command]) -> Committed {
     let mut builder = EntryBuilder::new();
     for command in commands {
         builder.push(command);
     }
-    Committed { index: LogIndex(index), term: Term(1), commands: builder.finish().into(), wants_replies: true }
+    Committed { index: LogIndex(index), term: Term(1), commands: builder.finish(clock_ms).into(), wants_replies: true }
 }
 
 /// A machine with its store.
@@ -82,6 +87,12 @@ impl Replica {
     fn run(&mut self, commands: &[Command]) -> Vec<Result<Reply, Error>> {
         let index = self.machine.applied().0 + 1;
         self.apply(&[entry(index, commands)])
+    }
+
+    /// Applies one more entry with this stamp.
+    fn run_at(&mut self, clock_ms: u64, commands: &[Command]) -> Vec<Result<Reply, Error>> {
+        let index = self.machine.applied().0 + 1;
+        self.apply(&[stamped(index, clock_ms, commands)])
     }
 
     fn run_one(&mut self, command: Command) -> Result<Reply, Error> {

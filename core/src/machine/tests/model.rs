@@ -1,18 +1,29 @@
 //! The state machine once more, as simply as it can be said: maps in maps, no store, no overlay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
 use super::GROUP;
 use crate::error::Error;
-use crate::name::BucketName;
+use crate::name::{BucketName, Key};
 use crate::request::{BatchOp, BucketInfo, Command, Condition, Entry, OpResult, Reply, Write, WriteId};
 use crate::types::Version;
 
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ModelValue {
+    pub(super) version: u64,
+    pub(super) value: Bytes,
+    pub(super) expiry_ms: Option<u64>,
+}
+
+#[derive(Clone)]
 pub(super) struct ModelBucket {
     pub(super) info: BucketInfo,
-    pub(super) pairs: BTreeMap<Bytes, (u64, Bytes)>,
+    pub(super) pairs: BTreeMap<Bytes, ModelValue>,
+    /// What is to be looked at, and when: out of date where a blind put replaced a value that expires.
+    pub(super) index: BTreeSet<(u64, Bytes)>,
+    clock_ms: u64,
 }
 
 /// What a session knows: the first sequence that is not acknowledged, and the answers from there on.
@@ -23,33 +34,54 @@ pub(super) struct ModelSession {
 
 pub(super) struct Model {
     pub(super) version: u64,
+    pub(super) clock_ms: u64,
     pub(super) sessions: BTreeMap<u64, ModelSession>,
     pub(super) buckets: BTreeMap<BucketName, ModelBucket>,
 }
 
 impl Model {
     pub(super) fn new() -> Model {
-        let mut model = Model { version: 0, sessions: BTreeMap::new(), buckets: BTreeMap::new() };
-        model.insert(&BucketName::DEFAULT, 0);
+        let mut model = Model { version: 0, clock_ms: 0, sessions: BTreeMap::new(), buckets: BTreeMap::new() };
+        model.insert(&BucketName::DEFAULT, 0, None);
         model
     }
 
-    fn insert(&mut self, name: &BucketName, created_ms: u64) -> BucketInfo {
+    fn insert(&mut self, name: &BucketName, created_ms: u64, default_ttl_ms: Option<u64>) -> BucketInfo {
         let info = BucketInfo {
             name: name.clone(),
             group: GROUP,
             keys_estimate: 0,
             bytes_estimate: 0,
-            default_ttl_ms: None,
+            default_ttl_ms,
             max_bytes: None,
             created_ms,
             created_version: Version(self.version),
         };
-        self.buckets.insert(name.clone(), ModelBucket { info: info.clone(), pairs: BTreeMap::new() });
+        let bucket = ModelBucket { info: info.clone(), pairs: BTreeMap::new(), index: BTreeSet::new(), clock_ms: 0 };
+        self.buckets.insert(name.clone(), bucket);
         info
     }
 
-    pub(super) fn apply(&mut self, command: &Command) -> Result<Reply, Error> {
+    /// An entry with its stamp: time passes, then the commands.
+    pub(super) fn entry(&mut self, clock_ms: u64, commands: &[Command]) -> Vec<Result<Reply, Error>> {
+        self.clock_ms = self.clock_ms.max(clock_ms);
+        let mut expired = false;
+        for bucket in self.buckets.values_mut() {
+            while let Some((expiry_ms, key)) =
+                bucket.index.first().cloned().filter(|(expiry_ms, _)| *expiry_ms <= self.clock_ms)
+            {
+                bucket.index.pop_first();
+                if bucket.pairs.get(&key).is_some_and(|value| value.expiry_ms == Some(expiry_ms)) {
+                    bucket.pairs.remove(&key);
+                    expired = true;
+                }
+            }
+        }
+        self.version += u64::from(expired);
+        commands.iter().map(|command| self.apply(command)).collect()
+    }
+
+    fn apply(&mut self, command: &Command) -> Result<Reply, Error> {
         let Some(WriteId { session: id, sequence, first_unacked }) = command.id else { return self.write(command) };
         let Some(session) = self.sessions.get_mut(&id) else { return Err(Error::SessionExpired) };
         session.first_unacked = session.first_unacked.max(first_unacked);
@@ -70,12 +102,12 @@ impl Model {
     fn write(&mut self, command: &Command) -> Result<Reply, Error> {
         let name = &command.bucket;
         match &command.write {
-            Write::CreateBucket { if_not_exists, created_ms, .. } => match self.buckets.get(name) {
+            Write::CreateBucket { if_not_exists, created_ms, default_ttl_ms, .. } => match self.buckets.get(name) {
                 Some(bucket) if *if_not_exists => Ok(Reply::Created { bucket: bucket.info.clone(), created: false }),
                 Some(_) => Err(Error::BucketExists(name.to_string())),
                 None => {
                     self.version += 1;
-                    Ok(Reply::Created { bucket: self.insert(name, *created_ms), created: true })
+                    Ok(Reply::Created { bucket: self.insert(name, *created_ms, *default_ttl_ms), created: true })
                 }
             },
             Write::DropBucket { .. } if *name == BucketName::DEFAULT => {
@@ -101,110 +133,156 @@ impl Model {
             data => {
                 let version = &mut self.version;
                 let bucket = self.buckets.get_mut(name).ok_or_else(|| Error::BucketNotFound(name.to_string()))?;
-                change(&mut bucket.pairs, version, data)
+                bucket.clock_ms = self.clock_ms;
+                bucket.change(version, data)
             }
         }
     }
 }
 
-fn change(pairs: &mut BTreeMap<Bytes, (u64, Bytes)>, version: &mut u64, write: &Write) -> Result<Reply, Error> {
-    Ok(match write {
-        Write::Put { key, value, condition, return_previous, .. } => {
-            let before = pairs.get(key.as_bytes()).cloned();
-            let previous = before.clone().filter(|_| *return_previous).map(|found| entry(key.as_bytes(), found));
-            if !holds(condition.as_ref(), &before) {
-                let existing = Version(before.map_or(0, |(version, _)| version));
-                return Ok(Reply::Put { applied: false, version: existing, previous });
-            }
-            *version += 1;
-            pairs.insert(key.as_bytes().clone(), (*version, value.clone()));
-            Reply::Put { applied: true, version: Version(*version), previous }
+impl ModelBucket {
+    fn expiry_ms(&self, ttl_ms: Option<u64>) -> Option<u64> {
+        ttl_ms.or(self.info.default_ttl_ms).map(|ttl_ms| self.clock_ms + ttl_ms)
+    }
+
+    /// `looked`: whether whoever wrote this knew what was there.
+    fn set(&mut self, key: &Key, version: u64, value: Bytes, expiry_ms: Option<u64>, looked: bool) {
+        if looked {
+            self.unset(key);
         }
-        Write::Delete { key, condition, return_previous } => {
-            let before = pairs.get(key.as_bytes()).cloned();
-            let (applied, existed) = (holds(condition.as_ref(), &before), before.is_some());
-            if applied && existed {
+        self.index.extend(expiry_ms.map(|expiry_ms| (expiry_ms, key.as_bytes().clone())));
+        self.pairs.insert(key.as_bytes().clone(), ModelValue { version, value, expiry_ms });
+    }
+
+    fn unset(&mut self, key: &Key) {
+        if let Some(ModelValue { expiry_ms: Some(expiry_ms), .. }) = self.pairs.remove(key.as_bytes()) {
+            self.index.remove(&(expiry_ms, key.as_bytes().clone()));
+        }
+    }
+
+    fn get(&self, key: &Key) -> Option<ModelValue> {
+        let found = self.pairs.get(key.as_bytes()).cloned();
+        found.filter(|value| value.expiry_ms.is_none_or(|expiry_ms| expiry_ms > self.clock_ms))
+    }
+
+    fn entry(&self, key: &Key, found: ModelValue) -> Entry {
+        let ttl_ms = found.expiry_ms.map(|expiry_ms| expiry_ms - self.clock_ms);
+        Entry { key: key.as_bytes().clone(), value: found.value, version: Version(found.version), ttl_ms }
+    }
+
+    fn change(&mut self, version: &mut u64, write: &Write) -> Result<Reply, Error> {
+        Ok(match write {
+            Write::Put { key, value, ttl_ms, condition, return_previous } => {
+                let before = self.get(key);
+                let previous = before.clone().filter(|_| *return_previous).map(|found| self.entry(key, found));
+                if !holds(condition.as_ref(), before.as_ref()) {
+                    let existing = Version(before.map_or(0, |found| found.version));
+                    return Ok(Reply::Put { applied: false, version: existing, previous });
+                }
                 *version += 1;
-                pairs.remove(key.as_bytes());
+                let expiry_ms = self.expiry_ms(*ttl_ms);
+                let looked = condition.is_some() || *return_previous || expiry_ms.is_some();
+                self.set(key, *version, value.clone(), expiry_ms, looked);
+                Reply::Put { applied: true, version: Version(*version), previous }
             }
-            let previous = before.filter(|_| *return_previous).map(|found| entry(key.as_bytes(), found));
-            Reply::Delete { applied, existed, version: Version(*version), previous }
-        }
-        Write::Batch { ops } => {
-            let results = all(pairs, version, ops)?;
-            Reply::Batch { version: Version(*version), results }
-        }
-        Write::Txn { compare, success, failure } => {
-            let succeeded =
-                compare.iter().all(|(key, condition)| holds(Some(condition), &pairs.get(key.as_bytes()).cloned()));
-            let results = all(pairs, version, if succeeded { success } else { failure })?;
-            Reply::Txn { succeeded, version: Version(*version), results }
-        }
-        Write::CreateBucket { .. } | Write::DropBucket { .. } | Write::OpenSession | Write::System(_) => {
-            unreachable!("not about data")
-        }
-    })
-}
-
-/// All operations on a copy, which then takes the place of what was there.
-fn all(pairs: &mut BTreeMap<Bytes, (u64, Bytes)>, version: &mut u64, ops: &[BatchOp]) -> Result<Vec<OpResult>, Error> {
-    let mut copy = pairs.clone();
-    let next = *version + 1;
-    let mut changed = false;
-    let mut results = Vec::new();
-    for op in ops {
-        results.push(match op {
-            BatchOp::Put { key, value, .. } => {
-                copy.insert(key.as_bytes().clone(), (next, value.clone()));
-                changed = true;
-                OpResult { affected: 1, entry: None }
+            Write::Delete { key, condition, return_previous } => {
+                let before = self.get(key);
+                let (applied, existed) = (holds(condition.as_ref(), before.as_ref()), before.is_some());
+                if applied && existed {
+                    *version += 1;
+                    self.unset(key);
+                }
+                let previous = before.filter(|_| *return_previous).map(|found| self.entry(key, found));
+                Reply::Delete { applied, existed, version: Version(*version), previous }
             }
-            BatchOp::Delete { key } => {
-                let existed = copy.remove(key.as_bytes()).is_some();
-                changed |= existed;
-                OpResult { affected: u64::from(existed), entry: None }
+            Write::Expire { key, ttl_ms } => {
+                let before = self.get(key);
+                let existed = before.is_some();
+                if let Some(before) = before {
+                    *version += 1;
+                    let expiry_ms = ttl_ms.map(|ttl_ms| self.clock_ms + ttl_ms);
+                    self.set(key, *version, before.value, expiry_ms, true);
+                }
+                Reply::Expire { existed, version: Version(*version) }
             }
-            BatchOp::Get { key } => {
-                let found = copy.get(key.as_bytes()).cloned();
-                OpResult { affected: 0, entry: found.map(|found| entry(key.as_bytes(), found)) }
+            Write::Batch { ops } => {
+                let results = self.all(version, ops)?;
+                Reply::Batch { version: Version(*version), results }
             }
-            BatchOp::Increment { key, by } => {
-                let before = copy.get(key.as_bytes()).map_or("0".into(), |(_, value)| value.clone());
-                let text = String::from_utf8(before.to_vec()).expect("text");
-                let sum = text.parse::<i64>().map_err(|_| {
-                    let key = String::from_utf8_lossy(key.as_bytes());
-                    Error::invalid(format!("cannot increment key {key:?}: its value is no number of 64 bits"))
-                })? + by;
-                copy.insert(key.as_bytes().clone(), (next, sum.to_string().into()));
-                changed = true;
-                let made = copy[key.as_bytes()].clone();
-                OpResult { affected: 1, entry: Some(entry(key.as_bytes(), made)) }
+            Write::Txn { compare, success, failure } => {
+                let succeeded = compare.iter().all(|(key, condition)| holds(Some(condition), self.get(key).as_ref()));
+                let results = self.all(version, if succeeded { success } else { failure })?;
+                Reply::Txn { succeeded, version: Version(*version), results }
             }
-            BatchOp::Append { key, value } => {
-                let before = copy.get(key.as_bytes()).map_or(Bytes::new(), |(_, value)| value.clone());
-                copy.insert(key.as_bytes().clone(), (next, [before, value.clone()].concat().into()));
-                changed = true;
-                OpResult { affected: 1, entry: None }
+            Write::CreateBucket { .. } | Write::DropBucket { .. } | Write::OpenSession | Write::System(_) => {
+                unreachable!("not about data")
             }
-        });
+        })
     }
-    if changed {
-        *version = next;
+
+    /// All operations on a copy, which then takes the place of what was there.
+    fn all(&mut self, version: &mut u64, ops: &[BatchOp]) -> Result<Vec<OpResult>, Error> {
+        let mut copy = self.clone();
+        let next = *version + 1;
+        let mut changed = false;
+        let mut results = Vec::new();
+        for op in ops {
+            results.push(match op {
+                BatchOp::Put { key, value, ttl_ms } => {
+                    let expiry_ms = copy.expiry_ms(*ttl_ms);
+                    copy.set(key, next, value.clone(), expiry_ms, expiry_ms.is_some());
+                    changed = true;
+                    OpResult { affected: 1, entry: None }
+                }
+                BatchOp::Delete { key } => {
+                    let existed = copy.get(key).is_some();
+                    if existed {
+                        copy.unset(key);
+                    }
+                    changed |= existed;
+                    OpResult { affected: u64::from(existed), entry: None }
+                }
+                BatchOp::Get { key } => {
+                    OpResult { affected: 0, entry: copy.get(key).map(|found| copy.entry(key, found)) }
+                }
+                BatchOp::Increment { key, by } => {
+                    let before = copy.get(key);
+                    let text = before.as_ref().map_or("0".into(), |found| found.value.clone());
+                    let text = String::from_utf8(text.to_vec()).expect("text");
+                    let sum = text.parse::<i64>().map_err(|_| {
+                        let key = String::from_utf8_lossy(key.as_bytes());
+                        Error::invalid(format!("cannot increment key {key:?}: its value is no number of 64 bits"))
+                    })? + by;
+                    let expiry_ms = before.map_or(copy.expiry_ms(None), |found| found.expiry_ms);
+                    copy.set(key, next, sum.to_string().into(), expiry_ms, true);
+                    changed = true;
+                    let made = copy.pairs[key.as_bytes()].clone();
+                    OpResult { affected: 1, entry: Some(copy.entry(key, made)) }
+                }
+                BatchOp::Append { key, value } => {
+                    let before = copy.get(key);
+                    let bytes = before.as_ref().map_or(Bytes::new(), |found| found.value.clone());
+                    let expiry_ms = before.map_or(copy.expiry_ms(None), |found| found.expiry_ms);
+                    copy.set(key, next, [bytes, value.clone()].concat().into(), expiry_ms, true);
+                    changed = true;
+                    OpResult { affected: 1, entry: None }
+                }
+            });
+        }
+        if changed {
+            *version = next;
+        }
+        *self = copy;
+        Ok(results)
     }
-    *pairs = copy;
-    Ok(results)
 }
 
-fn entry(key: &Bytes, (version, value): (u64, Bytes)) -> Entry {
-    Entry { key: key.clone(), value, version: Version(version), ttl_ms: None }
-}
-
-fn holds(condition: Option<&Condition>, before: &Option<(u64, Bytes)>) -> bool {
+fn holds(condition: Option<&Condition>, before: Option<&ModelValue>) -> bool {
     match condition {
         None => true,
         Some(Condition::VersionIs(Version(0))) | Some(Condition::Exists(false)) => before.is_none(),
-        Some(Condition::VersionIs(Version(wanted))) => before.as_ref().is_some_and(|(version, _)| version == wanted),
-        Some(Condition::ValueIs(wanted)) => before.as_ref().is_some_and(|(_, value)| value == wanted),
+        Some(Condition::VersionIs(Version(wanted))) => before.is_some_and(|found| found.version == *wanted),
+        Some(Condition::ValueIs(wanted)) => before.is_some_and(|found| found.value == *wanted),
         Some(Condition::Exists(true)) => before.is_some(),
     }
 }

@@ -70,6 +70,7 @@ pub(super) fn any_command() -> impl Strategy<Value = Command> {
                 return_previous
             }
         ),
+        (any_key(), any::<Option<u64>>()).prop_map(|(key, ttl_ms)| Write::Expire { key, ttl_ms }),
         (any_key(), option::of(condition()), any::<bool>())
             .prop_map(|(key, condition, return_previous)| { Write::Delete { key, condition, return_previous } }),
         vec(op(), 0..12).prop_map(|ops| Write::Batch { ops }),
@@ -139,6 +140,8 @@ pub(super) fn any_answer() -> impl Strategy<Value = Result<Reply, Error>> {
         }),
         (any::<u64>(), vec(result(), 0..8))
             .prop_map(|(version, results)| Ok(Reply::Batch { version: Version(version), results })),
+        (any::<bool>(), any::<u64>())
+            .prop_map(|(existed, version)| Ok(Reply::Expire { existed, version: Version(version) })),
         (info(), any::<bool>()).prop_map(|(bucket, created)| Ok(Reply::Created { bucket, created })),
         any::<bool>().prop_map(|existed| Ok(Reply::Dropped { existed })),
         any::<u64>().prop_map(|session| Ok(Reply::SessionOpened { session })),
@@ -163,6 +166,24 @@ fn few_values() -> impl Strategy<Value = Bytes> {
     prop::sample::select(vec!["", "x", "7"]).prop_map(Bytes::from)
 }
 
+/// Short, so that they end within a few entries.
+fn few_ttls() -> impl Strategy<Value = Option<u64>> {
+    option::of(1u64..8)
+}
+
+/// Commands with what the clock moves on before them, as in an entry; without commands it is a bare stamp.
+pub(super) fn stamped_entries(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<(u64, Vec<Command>)>> {
+    let passes = prop_oneof![3 => Just(0u64), 3 => 1u64..4, 1 => Just(20u64)];
+    vec((passes, vec(meeting_command(), 0..8)), count).prop_map(|mut entries| {
+        let mut clock_ms = 0;
+        for (passes, _) in &mut entries {
+            clock_ms += *passes;
+            *passes = clock_ms;
+        }
+        entries
+    })
+}
+
 fn few_conditions() -> impl Strategy<Value = Condition> {
     prop_oneof![
         (0u64..12).prop_map(|version| Condition::VersionIs(Version(version))),
@@ -175,7 +196,7 @@ fn few_conditions() -> impl Strategy<Value = Condition> {
 pub(super) fn meeting_command() -> impl Strategy<Value = Command> {
     let op = || {
         prop_oneof![
-            (few_keys(), few_values()).prop_map(|(key, value)| BatchOp::Put { key, value, ttl_ms: None }),
+            (few_keys(), few_values(), few_ttls()).prop_map(|(key, value, ttl_ms)| BatchOp::Put { key, value, ttl_ms }),
             few_keys().prop_map(|key| BatchOp::Delete { key }),
             few_keys().prop_map(|key| BatchOp::Get { key }),
             (few_keys(), -2i64..3).prop_map(|(key, by)| BatchOp::Increment { key, by }),
@@ -183,15 +204,16 @@ pub(super) fn meeting_command() -> impl Strategy<Value = Command> {
         ]
     };
     let write = prop_oneof![
-        2 => any::<bool>().prop_map(|if_not_exists| {
-            Write::CreateBucket { default_ttl_ms: None, max_bytes: None, if_not_exists, created_ms: 7 }
+        2 => (any::<bool>(), few_ttls()).prop_map(|(if_not_exists, default_ttl_ms)| {
+            Write::CreateBucket { default_ttl_ms, max_bytes: None, if_not_exists, created_ms: 7 }
         }),
         2 => option::of(0u64..12).prop_map(|version| Write::DropBucket { created_version: version.map(Version) }),
-        6 => (few_keys(), few_values(), option::of(few_conditions()), any::<bool>()).prop_map(
-            |(key, value, condition, return_previous)| {
-                Write::Put { key, value, ttl_ms: None, condition, return_previous }
+        6 => (few_keys(), few_values(), few_ttls(), option::of(few_conditions()), any::<bool>()).prop_map(
+            |(key, value, ttl_ms, condition, return_previous)| {
+                Write::Put { key, value, ttl_ms, condition, return_previous }
             }
         ),
+        3 => (few_keys(), few_ttls()).prop_map(|(key, ttl_ms)| Write::Expire { key, ttl_ms }),
         3 => (few_keys(), option::of(few_conditions()), any::<bool>()).prop_map(
             |(key, condition, return_previous)| Write::Delete { key, condition, return_previous }
         ),

@@ -45,10 +45,22 @@ fn put(bucket: &str, at: &str, value: impl Into<Bytes>) -> Command {
     Command { bucket: name(bucket), id: None, write }
 }
 
+fn put_for(bucket: &str, at: &str, ttl_ms: u64) -> Command {
+    let mut command = put(bucket, at, "v");
+    if let Write::Put { ttl_ms: ttl, .. } = &mut command.write {
+        *ttl = Some(ttl_ms);
+    }
+    command
+}
+
 fn entry(index: u64, commands: &[Command]) -> Committed {
+    stamped(index, 0, commands)
+}
+
+fn stamped(index: u64, clock_ms: u64, commands: &[Command]) -> Committed {
     let mut builder = EntryBuilder::new();
     commands.iter().for_each(|command| builder.push(command));
-    Committed { index: LogIndex(index), term: Term(2), commands: builder.finish().into(), wants_replies: false }
+    Committed { index: LogIndex(index), term: Term(2), commands: builder.finish(clock_ms).into(), wants_replies: false }
 }
 
 fn apply_job(index: u64, commands: &[Command]) -> StorageJob {
@@ -58,8 +70,14 @@ fn apply_job(index: u64, commands: &[Command]) -> StorageJob {
 impl StorageWorker<MemoryStore> {
     /// Applies one more entry.
     fn apply_next(&mut self, commands: &[Command]) {
+        self.apply_at(0, commands);
+    }
+
+    /// Applies one more entry, with this stamp.
+    fn apply_at(&mut self, clock_ms: u64, commands: &[Command]) {
         let next = self.group(GROUP).unwrap().applied().0 + 1;
-        let done = self.run(apply_job(next, commands));
+        let entries = vec![stamped(next, clock_ms, commands)];
+        let done = self.run(StorageJob::Apply { group: GROUP, entries, configuration: None });
         assert!(matches!(done, StorageDone::Applied { index, .. } if index.0 == next), "{done:?}");
     }
 
@@ -105,7 +123,8 @@ impl StorageWorker<MemoryStore> {
 
     fn install(&mut self, meta: &SnapshotMeta) {
         let done = self.run(StorageJob::SnapshotInstall { group: GROUP, meta: meta.clone() });
-        assert_eq!(done, StorageDone::SnapshotInstalled { group: GROUP, meta: meta.clone(), members: None });
+        let clock = self.group(GROUP).unwrap().clock();
+        assert_eq!(done, StorageDone::SnapshotInstalled { group: GROUP, meta: meta.clone(), clock, members: None });
     }
 
     fn hash(&self) -> u64 {

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::error::Error;
+use crate::limits::KEY_BYTES_MAX;
 use crate::machine::{Bucket, Meta, ValueRecord};
 use crate::name::KeyRange;
 use crate::request::{ReadOp, Reply};
+use crate::storage::AppliedClock;
 use crate::storage::chunk::ChunkBuilder;
 use crate::store::Read;
 use crate::types::Version;
@@ -66,6 +68,27 @@ fn a_snapshot_makes_equal_states() {
             worker.apply_next(&[put("two", "more", "1"), create("new"), put("default", "k1", "2")]);
         }
         assert_eq!(from.hash(), to.hash());
+    }
+}
+
+#[test]
+fn what_is_to_expire_expires_behind_a_snapshot_too() {
+    let mut from = source();
+    from.apply_at(1000, &[put_for("two", "k1", 500), put_for("default", "new", 300), put_for("two", "new", 100)]);
+    from.apply_at(1050, &[]);
+    for bytes_max in [1, 1 << 20] {
+        let mut to = target();
+        transfer(&mut from, &mut to, bytes_max);
+        assert_eq!(to.hash(), from.hash());
+        let clock = to.group(GROUP).unwrap().clock();
+        assert_eq!(clock, AppliedClock { clock_ms: 1050, next_due_ms: Some(1100) });
+        assert_eq!(clock, from.group(GROUP).unwrap().clock());
+        let mut again = worker(from.store().clone());
+        for worker in [&mut again, &mut to] {
+            worker.apply_at(1400, &[]);
+            assert_eq!(worker.group(GROUP).unwrap().clock().next_due_ms, Some(1500));
+        }
+        assert_eq!(again.hash(), to.hash());
     }
 }
 
@@ -135,11 +158,17 @@ fn a_second_attempt_starts_anew() {
 #[test]
 fn records_that_make_no_sense_are_refused() {
     let bucket = Bucket { created_version: Version(3), ..Bucket::default() }.encode();
-    let value = |version| ValueRecord::encode_plain(Version(version), b"v");
-    let good: [(&[u8], Bytes); 3] = [(b"bone", bucket.clone()), (b"d\x00k", value(1)), (b"d\x01\x03k", value(5))];
+    let value = |version| ValueRecord::encode(Version(version), None, b"v");
+    let good: [(&[u8], Bytes); 4] = [
+        (b"bone", bucket.clone()),
+        (b"d\x00k", value(1)),
+        (b"d\x01\x03k", value(5)),
+        (b"e\x01\x03\x02\x01\x00k", Bytes::new()),
+    ];
+    let too_long: Vec<u8> = [&b"d\x00"[..], &[b'k'; KEY_BYTES_MAX + 1]].concat();
     let later = Bucket { created_version: Version(6), ..Bucket::default() }.encode();
     type Pairs<'a> = Vec<(&'a [u8], Bytes)>;
-    let bad: [(&str, Pairs); 9] = [
+    let bad: [(&str, Pairs); 15] = [
         ("out of order", vec![good[1].clone(), good[0].clone()]),
         ("twice", vec![good[0].clone(), good[0].clone()]),
         ("a kind that is not sent", vec![(b"p\x01\x03", Bytes::new())]),
@@ -148,6 +177,12 @@ fn records_that_make_no_sense_are_refused() {
         ("a value without a bucket", vec![good[2].clone()]),
         ("a value without a key", vec![(b"d\x00", value(1))]),
         ("a value from the future", vec![(b"d\x00k", value(6))]),
+        ("a value with a key that is too long", vec![(&too_long, value(1))]),
+        ("an expiry without a bucket", vec![good[3].clone()]),
+        ("an expiry without a time", vec![(b"e\x00", Bytes::new())]),
+        ("an expiry whose time is no number", vec![(b"e\x00\x09k", Bytes::new())]),
+        ("an expiry without a key", vec![(b"e\x00\x01\x07", Bytes::new())]),
+        ("an expiry with a value", vec![(b"e\x00\x01\x07k", value(1))]),
         ("a damaged value", vec![(b"d\x00k", Bytes::from_static(&[0x80]))]),
     ];
     let meta = Meta { applied: LogIndex(9), term: Term(2), version: Version(5), ..Meta::default() };
@@ -244,7 +279,7 @@ fn an_installation_ends_the_scans_of_its_group() {
         reverse: false,
         keys_only: true,
     };
-    let read = |op| StorageJob::Read { group: GROUP, reads: vec![(Ticket(1), op)], now_ms: 0 };
+    let read = |op| StorageJob::Read { group: GROUP, reads: vec![(Ticket(1), op)], now_ms: 0, clock_ms: 0 };
     let StorageDone::Read { results } = to.run(read(scan)) else { panic!("no page") };
     let Ok(Reply::Page(page)) = &results[0].1 else { panic!("no page") };
     let view = page.next.unwrap();

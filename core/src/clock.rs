@@ -1,0 +1,318 @@
+//! A group's clock, as one replica knows it.
+//!
+//! Times to live are durations on this clock, so all that matters is how far it moves between two entries of the log: as far as
+//! time did, and never further. Its leader stamps each entry; a stamp is what the clock showed when the leader became that, plus
+//! the time that its own monotonic clock has counted since. Invariants worth naming:
+//! - along a log, stamps never fall: a leader begins at the highest one that it has seen or later;
+//! - a leader stamps nothing before a quorum has told it what it needs ([`Told`]): a clock that moved only after a write was stamped
+//!   would make that write's key expire early, by as much as it moved;
+//! - whatever wall clocks do during a leadership changes nothing.
+//!
+//! Where does a leader begin? A replica that has run since it saw a stamp has counted the time since on its own: it knows what the
+//! clock shows, but for the time for which the stamp was under way, and no wall clock can know better. Of a quorum at least one saw
+//! the stamp of whatever is committed, and the newest leader's stamps count, since what hangs on them was written last. Only when
+//! nobody in the quorum has run since, as after a restart of all, do wall clocks say how much time has passed: the lower median of
+//! the quorum's, so that one wrong wall clock moves nothing forward.
+
+use std::collections::BTreeMap;
+
+use crate::limits::CLOCK_JUMP_MS_MAX;
+use crate::types::{NodeId, Term, Tick};
+
+/// What a replica tells a new leader. Times are in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Its wall clock.
+    pub wall_ms: u64,
+    /// What the group's clock shows at least, as it knows.
+    pub clock_ms: u64,
+    /// The leader whose stamp it knows that from.
+    pub term: Term,
+    /// It has run since it saw that stamp: then the clock shows hardly more.
+    pub ran_since: bool,
+}
+
+/// The clock was seen: `clock_ms` when this node's monotonic clock showed `at_ms`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sight {
+    term: Term,
+    clock_ms: u64,
+    at_ms: u64,
+    /// By this process, not by one before it.
+    live: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Role {
+    #[default]
+    Follows,
+    /// Leads in this term and waits for what the others tell.
+    Asks(Term, BTreeMap<NodeId, Told>),
+    /// Leads and stamps.
+    Stamps,
+}
+
+/// A group's clock at one replica.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GroupClock {
+    sight: Sight,
+    /// The stamp at the end of the log: the next one must not be lower.
+    logged_ms: u64,
+    role: Role,
+    asked_ms: Option<u64>,
+}
+
+/// What settling the clock came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Settled {
+    /// What the leader had thought that it shows.
+    pub from_ms: u64,
+    /// What it shows.
+    pub to_ms: u64,
+}
+
+impl Settled {
+    /// Whether it moved so far that people should know. A clock that begins moves far.
+    pub fn is_jump(&self) -> bool {
+        self.from_ms > 0 && self.to_ms.saturating_sub(self.from_ms) > CLOCK_JUMP_MS_MAX
+    }
+}
+
+impl GroupClock {
+    /// As it was found on disk: time may have passed since, nobody here knows how much.
+    pub fn recovered(term: Term, clock_ms: u64, now: Tick) -> GroupClock {
+        let sight = Sight { term, clock_ms, at_ms: now.mono_ms, live: false };
+        GroupClock { sight, logged_ms: clock_ms, role: Role::Follows, asked_ms: None }
+    }
+
+    /// An entry with this stamp came to the end of the log, its leader's or this replica's own; or a snapshot did.
+    pub fn saw(&mut self, term: Term, stamp_ms: u64, now: Tick) {
+        self.logged_ms = stamp_ms;
+        if term > self.sight.term || (term == self.sight.term && stamp_ms >= self.estimate_ms(now)) {
+            self.sight = Sight { term, clock_ms: stamp_ms, at_ms: now.mono_ms, live: true };
+        } else if term == self.sight.term {
+            // It was under way for longer than an earlier one.
+            self.sight.live = true;
+        }
+    }
+
+    /// What the clock shows, as far as this replica can know: hardly ever too much. 0: it has not begun.
+    pub fn estimate_ms(&self, now: Tick) -> u64 {
+        if self.sight.clock_ms == 0 {
+            return 0;
+        }
+        self.sight.clock_ms.saturating_add(now.mono_ms.saturating_sub(self.sight.at_ms))
+    }
+
+    /// What this replica tells a leader.
+    pub fn told(&self, now: Tick) -> Told {
+        let Sight { term, live, .. } = self.sight;
+        Told { wall_ms: now.wall_ms, clock_ms: self.estimate_ms(now), term, ran_since: live }
+    }
+
+    /// This replica leads from now on, and asks.
+    pub fn lead(&mut self, term: Term) {
+        self.role = Role::Asks(term, BTreeMap::new());
+        self.asked_ms = None;
+    }
+
+    /// This replica leads no more.
+    pub fn stand_down(&mut self) {
+        self.role = Role::Follows;
+    }
+
+    /// What questions and answers are marked with while this replica asks: its term.
+    pub fn round(&self) -> Option<Term> {
+        match self.role {
+            Role::Asks(term, _) => Some(term),
+            Role::Follows | Role::Stamps => None,
+        }
+    }
+
+    /// Who of `peers` is to be asked now: those who have not told. A question that was not answered for a tick is asked again.
+    pub fn ask(&mut self, peers: &[NodeId], now: Tick, tick_ms: u64) -> Vec<NodeId> {
+        let Role::Asks(_, told) = &self.role else { return Vec::new() };
+        if self.asked_ms.is_some_and(|asked_ms| now.mono_ms.saturating_sub(asked_ms) < tick_ms) {
+            return Vec::new();
+        }
+        self.asked_ms = Some(now.mono_ms);
+        peers.iter().copied().filter(|peer| !told.contains_key(peer)).collect()
+    }
+
+    /// A replica answers.
+    pub fn take(&mut self, from: NodeId, round: Term, told: Told) {
+        if let Role::Asks(term, all) = &mut self.role
+            && *term == round
+        {
+            all.insert(from, told);
+        }
+    }
+
+    /// Begins to stamp, once those who told are a quorum.
+    pub fn settle(&mut self, now: Tick, is_quorum: impl FnOnce(&[NodeId]) -> bool) -> Option<Settled> {
+        let Role::Asks(term, told) = &self.role else { return None };
+        if !is_quorum(&told.keys().copied().collect::<Vec<_>>()) {
+            return None;
+        }
+        let from_ms = self.estimate_ms(now);
+        let told: Vec<Told> = told.values().copied().collect();
+        let to_ms = begin_ms(&told).max(self.logged_ms);
+        self.sight = Sight { term: *term, clock_ms: to_ms, at_ms: now.mono_ms, live: true };
+        self.role = Role::Stamps;
+        Some(Settled { from_ms, to_ms })
+    }
+
+    /// The stamp for what is proposed now. None: this replica must not propose.
+    pub fn stamp_ms(&self, now: Tick) -> Option<u64> {
+        (self.role == Role::Stamps).then(|| self.estimate_ms(now))
+    }
+}
+
+/// What the clock shows at least, by what a quorum told.
+fn begin_ms(told: &[Told]) -> u64 {
+    let newest = told.iter().map(|told| told.term).max().unwrap_or_default();
+    let shown = |told: &mut dyn Iterator<Item = &Told>| told.map(|told| told.clock_ms).max().unwrap_or_default();
+    if told.iter().any(|told| told.term == newest && told.ran_since) {
+        shown(&mut told.iter().filter(|told| told.term == newest))
+    } else if told.iter().any(|told| told.ran_since) {
+        shown(&mut told.iter())
+    } else {
+        shown(&mut told.iter()).max(lower_median(told.iter().map(|told| told.wall_ms).collect()))
+    }
+}
+
+fn lower_median(mut numbers: Vec<u64>) -> u64 {
+    numbers.sort_unstable();
+    numbers.get(numbers.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: u64 = 3_600_000;
+
+    fn at(mono_ms: u64) -> Tick {
+        Tick { mono_ms, wall_ms: 50 * HOUR_MS + mono_ms }
+    }
+
+    fn settle(clock: &mut GroupClock, term: u64, now: Tick, others: &[Told]) -> Settled {
+        clock.lead(Term(term));
+        let own = clock.told(now);
+        clock.take(NodeId(1), Term(term), own);
+        for (at, told) in others.iter().enumerate() {
+            clock.take(NodeId(2 + at as u64), Term(term), *told);
+        }
+        clock.settle(now, |told| told.len() == 1 + others.len()).expect("all have told")
+    }
+
+    #[test]
+    fn the_first_clock_is_the_lower_median_of_the_walls() {
+        let wall = |hours: u64| Told { wall_ms: hours * HOUR_MS, ..Told::default() };
+        for (others, expected) in [
+            (vec![], 50),
+            (vec![wall(49)], 49),
+            (vec![wall(51)], 50),
+            (vec![wall(49), wall(99)], 50),
+            (vec![wall(1), wall(2)], 2),
+            (vec![wall(51), wall(52), wall(53)], 51),
+        ] {
+            let settled = settle(&mut GroupClock::default(), 2, at(0), &others);
+            assert_eq!(settled.to_ms, expected * HOUR_MS, "{others:?}");
+            assert!(!settled.is_jump(), "it only begins");
+        }
+    }
+
+    #[test]
+    fn nothing_is_stamped_before_a_quorum_has_told() {
+        let mut clock = GroupClock::default();
+        clock.lead(Term(2));
+        clock.take(NodeId(1), Term(2), clock.told(at(0)));
+        clock.take(NodeId(2), Term(1), Told::default());
+        assert_eq!(clock.settle(at(0), |told| told.len() == 2), None, "what was told in another round does not count");
+        assert_eq!(clock.stamp_ms(at(0)), None);
+        clock.take(NodeId(2), Term(2), Told { wall_ms: 60 * HOUR_MS, ..Told::default() });
+        assert!(clock.settle(at(0), |told| told.len() == 2).is_some());
+        let begun_ms = clock.stamp_ms(at(0)).unwrap();
+        assert_eq!(clock.stamp_ms(at(7)), Some(begun_ms + 7), "its own time passes");
+        clock.stand_down();
+        assert_eq!(clock.stamp_ms(at(8)), None);
+    }
+
+    #[test]
+    fn who_has_not_told_is_asked_again_each_tick() {
+        let peers = [NodeId(2), NodeId(3)];
+        let mut clock = GroupClock::default();
+        assert_eq!(clock.ask(&peers, at(0), 100), [], "a follower asks nobody");
+        clock.lead(Term(2));
+        assert_eq!(clock.ask(&peers, at(0), 100), peers);
+        clock.take(NodeId(2), Term(2), Told::default());
+        assert_eq!(clock.ask(&peers, at(99), 100), []);
+        assert_eq!(clock.ask(&peers, at(100), 100), [NodeId(3)]);
+    }
+
+    #[test]
+    fn who_ran_since_a_stamp_carries_the_clock_on_whatever_wall_clocks_say() {
+        let mut clock = GroupClock::recovered(Term(2), 1000, at(0));
+        clock.saw(Term(3), 2000, at(10));
+        let far = Told { wall_ms: 99 * HOUR_MS, ..Told::default() };
+        let settled = settle(&mut clock, 4, at(500), &[far, far]);
+        assert_eq!(settled, Settled { from_ms: 2490, to_ms: 2490 });
+    }
+
+    #[test]
+    fn the_newest_leaders_stamps_count() {
+        // An isolated former leader has its own idea, and cannot have committed by it.
+        let former = Told { clock_ms: 9000, term: Term(2), ran_since: true, wall_ms: 0 };
+        let mut clock = GroupClock::default();
+        clock.saw(Term(3), 5000, at(0));
+        assert_eq!(settle(&mut clock, 4, at(100), &[former]).to_ms, 5100);
+        // If who saw the newest has restarted since, the former one knows better than a wall clock.
+        let mut clock = GroupClock::recovered(Term(3), 5000, at(0));
+        assert_eq!(settle(&mut clock, 4, at(100), &[former]).to_ms, 9000);
+    }
+
+    #[test]
+    fn after_a_restart_of_all_the_wall_clocks_say_how_much_time_has_passed() {
+        let restarted = Told { wall_ms: 50 * HOUR_MS, clock_ms: 47 * HOUR_MS, term: Term(2), ran_since: false };
+        let mut clock = GroupClock::recovered(Term(2), 47 * HOUR_MS, at(0));
+        let settled = settle(&mut clock, 3, at(0), &[restarted]);
+        assert_eq!(settled.to_ms, 50 * HOUR_MS);
+        assert!(settled.is_jump());
+        // One that is wrong moves nothing forward.
+        let wrong = Told { wall_ms: 999 * HOUR_MS, ..restarted };
+        let mut clock = GroupClock::recovered(Term(2), 50 * HOUR_MS - 7, at(0));
+        assert_eq!(settle(&mut clock, 3, at(0), &[wrong]), Settled { from_ms: 50 * HOUR_MS - 7, to_ms: 50 * HOUR_MS });
+        // And none moves back.
+        let mut clock = GroupClock::recovered(Term(2), 60 * HOUR_MS, at(0));
+        assert_eq!(settle(&mut clock, 3, at(0), &[restarted]).to_ms, 60 * HOUR_MS);
+    }
+
+    #[test]
+    fn a_stamp_that_came_late_does_not_set_the_clock_back() {
+        let mut clock = GroupClock::default();
+        clock.saw(Term(2), 1000, at(0));
+        clock.saw(Term(2), 1050, at(100));
+        assert_eq!(clock.estimate_ms(at(100)), 1100);
+        clock.saw(Term(2), 1150, at(110));
+        assert_eq!(clock.estimate_ms(at(110)), 1150);
+        clock.saw(Term(3), 1100, at(120));
+        assert_eq!(clock.estimate_ms(at(120)), 1100, "another leader, another count");
+    }
+
+    #[test]
+    fn a_leader_begins_at_what_its_log_says_at_least() {
+        let mut clock = GroupClock::default();
+        clock.saw(Term(2), 5000, at(0));
+        let newer = Told { clock_ms: 4000, term: Term(3), ran_since: true, wall_ms: 0 };
+        assert_eq!(settle(&mut clock, 4, at(0), &[newer]).to_ms, 5000);
+    }
+
+    #[test]
+    fn the_end_of_time_is_no_panic() {
+        let mut clock = GroupClock::default();
+        clock.saw(Term(2), u64::MAX, at(0));
+        assert_eq!(clock.estimate_ms(at(5)), u64::MAX);
+        assert_eq!(settle(&mut clock, 3, at(9), &[]).to_ms, u64::MAX);
+    }
+}

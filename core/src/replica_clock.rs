@@ -1,0 +1,72 @@
+//! The steps by which a leader keeps its group's clock: it asks before it stamps, and stamps when something is due.
+
+use crate::clock::Told;
+use crate::log::LogEntry;
+use crate::machine::entry::{EntryBuilder, stamp_of};
+use crate::output::{Event, Output};
+use crate::replica::{Replica, Turn};
+use crate::types::{LogIndex, NodeId, Term, Tick};
+use crate::wire::Body;
+
+/// The last stamp of these entries and its term.
+pub(crate) fn last_stamp(entries: &[LogEntry]) -> Option<(Term, u64)> {
+    entries.iter().rev().find_map(|entry| stamp_of(&entry.data).map(|stamp_ms| (entry.term, stamp_ms)))
+}
+
+impl Replica {
+    /// Asks for what is not told yet, and begins to stamp when a quorum has told.
+    pub(crate) fn settle_clock(&mut self, turn: &mut Turn) {
+        let (own, now) = (turn.config.node, turn.now);
+        let peers: Vec<NodeId> = self.raft.voters().into_iter().filter(|&voter| voter != own).collect();
+        let Some(round) = self.clock.round() else { return };
+        self.clock.take(own, round, self.clock.told(now));
+        for peer in self.clock.ask(&peers, now, turn.config.timing.tick_ms) {
+            self.post(peer, Body::ClockAsk { round }, turn);
+        }
+        if let Some(settled) = self.clock.settle(now, |told| self.raft.is_quorum(told))
+            && settled.is_jump()
+        {
+            let event = Event::ClockJumped { group: self.group, from_ms: settled.from_ms, to_ms: settled.to_ms };
+            turn.out.push(Output::Report(event));
+        }
+    }
+
+    /// A leader asks. Any replica answers, and at once.
+    pub(crate) fn tell_clock(&self, leader: NodeId, round: Term, turn: &mut Turn) {
+        self.post(leader, Body::ClockTell { round, told: self.clock.told(turn.now) }, turn);
+    }
+
+    /// A replica answers.
+    pub(crate) fn clock_told(&mut self, from: NodeId, round: Term, told: Told) {
+        self.clock.take(from, round, told);
+    }
+
+    /// These entries come to the end of the log.
+    pub(crate) fn see_stamps(&mut self, entries: &[LogEntry], now: Tick) {
+        if let Some((term, stamp_ms)) = last_stamp(entries) {
+            self.clock.saw(term, stamp_ms, now);
+        }
+    }
+
+    /// Moves the clock when something is due and nothing that is written moves it; and again while a step left something over.
+    pub(crate) fn stamp_when_due(&mut self, turn: &Turn) {
+        let Some(stamp_ms) = self.clock.stamp_ms(turn.now) else { return };
+        let Some(due_ms) = self.applied_clock.next_due_ms else { return };
+        let applied = self.applied_index();
+        let left_over = due_ms <= self.applied_clock.clock_ms;
+        let under_way = self.last_bare_stamp > applied || (self.last_stamped > applied && !left_over);
+        if due_ms > stamp_ms || under_way {
+            return;
+        }
+        // What is refused now is due in the next turn, too.
+        if let Ok((_, index)) = self.raft.propose(EntryBuilder::new().finish(stamp_ms)) {
+            (self.last_bare_stamp, self.last_stamped) = (index, index);
+        }
+    }
+
+    /// What was under way in an earlier leadership is no longer waited for.
+    pub(crate) fn lead_clock(&mut self, term: Term) {
+        self.clock.lead(term);
+        (self.last_bare_stamp, self.last_stamped) = (LogIndex(0), LogIndex(0));
+    }
+}
