@@ -70,6 +70,8 @@ pub(crate) struct Replica {
     led_term: Option<Term>,
     /// Since when it leads.
     pub led_since_ms: Option<u64>,
+    /// An entry that was proposed when the configuration was known to be committed, and its term.
+    pub confirmation: Option<(Term, LogIndex)>,
     /// When the system group was last told that a member was let go.
     pub reported_ms: Option<u64>,
     followed: Option<(Term, Option<NodeId>)>,
@@ -183,6 +185,7 @@ impl Replica {
             durable_term: Term(0),
             led_term: None,
             led_since_ms: None,
+            confirmation: None,
             reported_ms: None,
             followed: None,
             reads_now: Vec::new(),
@@ -352,6 +355,7 @@ impl Replica {
             // A job tells the configuration behind its last entry.
             self.new_configuration = Some(configuration);
             self.apply(turn);
+            self.confirmation = None;
             self.report_configuration(turn);
         }
     }

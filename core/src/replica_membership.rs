@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::machine::entry::EntryBuilder;
 use crate::output::{Event, Output};
 use crate::replica::{Replica, Turn};
 use crate::system::reconcile::{self, Step};
@@ -36,11 +37,29 @@ impl Replica {
         let still_said = |groups: &BTreeSet<_>| groups.contains(&self.group);
         let gone = members.iter().filter(|member| member.leaving.as_ref().is_some_and(still_said));
         let gone = gone.filter(|member| !configuration.has(member.id));
-        let reports: Vec<_> = gone.map(|gone| SystemWrite::Left { member: gone.id, group: self.group }).collect();
-        if !reports.is_empty() {
-            self.reported_ms = Some(turn.now.mono_ms);
+        let gone: Vec<_> = gone.map(|member| member.id).collect();
+        if gone.is_empty() || !self.is_configuration_confirmed(turn) {
+            return Vec::new();
         }
+        let reports: Vec<_> = gone.into_iter().map(|member| SystemWrite::Left { member, group: self.group }).collect();
+        self.reported_ms = Some(turn.now.mono_ms);
         reports
+    }
+
+    /// Whether a majority knows, after a crash too, that the configuration is committed. Before that, those that were let go may
+    /// still be needed: members that know only the former configuration elect by its rules. An entry that is proposed now tells
+    /// them; when it is committed, a majority has it on disk, and with it what was committed before.
+    fn is_configuration_confirmed(&mut self, turn: &Turn) -> bool {
+        let term = self.raft.term();
+        match self.confirmation {
+            Some((proposed_in, index)) if proposed_in == term => self.raft.committed() >= index,
+            _ => {
+                let stamp_ms = self.clock.stamp_ms(turn.now);
+                let proposed = stamp_ms.map(|stamp_ms| self.raft.propose(EntryBuilder::new().finish(stamp_ms)));
+                self.confirmation = proposed.and_then(Result::ok);
+                false
+            }
+        }
     }
 
     /// Hands its leadership to the voter among `peers` that may have it and has most of the log.

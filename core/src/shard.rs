@@ -52,7 +52,7 @@ pub struct Shard {
     pub(crate) peers_up: BTreeSet<NodeId>,
     pub(crate) members: Option<Arc<Members>>,
     /// The system group's state changed: all shards of this node are to know.
-    members_to_tell: Option<Arc<Members>>,
+    pub(crate) members_to_tell: Option<Arc<Members>>,
     pub(crate) spread_ms: u64,
     /// The leave that was let pass last, and until when it may be on its way.
     pub(crate) judged_leave: Option<(NodeId, u64)>,
@@ -107,9 +107,7 @@ impl Shard {
         match input {
             Input::Request(id, request) => self.request(now, id, request, out),
             Input::Message(from, envelope) => self.message(now, from, envelope, out),
-            Input::PeerUp(peer) => {
-                self.peers_up.insert(peer);
-            }
+            Input::PeerUp(peer) => self.peer_up(peer, out),
             Input::PeerDown(peer) => self.peer_down(now, peer, out),
             Input::PeerGone(peer) => self.each(now, out, |replica, turn| replica.peer_gone(peer, turn.now.mono_ms)),
             Input::Members(members) => self.meet(members, out),
@@ -304,6 +302,7 @@ impl Shard {
                     Err(error) => self.answers.push((waiter, Err(error))),
                 }
             }
+            Body::Members(members) => self.tell(Some(members)),
             Body::Transfer { to } => self.one(now, group, out, |replica, _| replica.hand_over_to(to)),
             Body::ForwardReply { id, reply } => self.forward_reply(from, id, reply),
             Body::SnapshotChunk { transfer, meta, chunk, last, data } => self.one(now, group, out, |replica, turn| {
@@ -352,7 +351,7 @@ impl Shard {
     fn stored(&mut self, now: Tick, done: StorageDone, out: &mut Vec<Output>) {
         match done {
             StorageDone::Applied { group, index, replies, purge, clock, members } => {
-                self.members_to_tell = members.or(self.members_to_tell.take());
+                self.tell(members);
                 self.one(now, group, out, |replica, turn| {
                     for (index, replies) in replies {
                         turn.answers.extend(replica.proposals.applied(index).into_iter().zip(replies));
@@ -378,7 +377,7 @@ impl Shard {
                 self.one(now, group, out, |replica, turn| replica.staged(chunk, refused.is_none(), turn));
             }
             StorageDone::SnapshotInstalled { group, clock, members, .. } => {
-                self.members_to_tell = members.or(self.members_to_tell.take());
+                self.tell(members);
                 self.one(now, group, out, |replica, turn| replica.installed(clock, turn));
             }
             StorageDone::Failed(error) => self.fail(error.to_string(), out),

@@ -17,6 +17,28 @@ use crate::wire::{Body, Envelope};
 const JUDGED_LEAVE_MS: u64 = 5_000;
 
 impl Shard {
+    /// A link to a peer stands. It may have been away while the members changed.
+    pub(crate) fn peer_up(&mut self, peer: NodeId, out: &mut Vec<Output>) {
+        self.peers_up.insert(peer);
+        if let Some(members) = &self.members
+            && self.replicas.contains_key(&SYSTEM_GROUP)
+        {
+            let body = Body::Members(Arc::clone(members));
+            out.push(Output::Send(peer, Envelope { group: SYSTEM_GROUP, body }));
+        }
+    }
+
+    /// What is news about the members, all shards of this node are told.
+    pub(crate) fn tell(&mut self, members: Option<Arc<Members>>) {
+        let is_new = |members: &Arc<Members>| {
+            let known = [&self.members, &self.members_to_tell];
+            known.into_iter().flatten().all(|known| known.changes() < members.changes())
+        };
+        if let Some(members) = members.filter(is_new) {
+            self.members_to_tell = Some(members);
+        }
+    }
+
     /// Learns who the members are.
     pub(crate) fn meet(&mut self, members: Arc<Members>, out: &mut Vec<Output>) {
         if self.members.as_ref().is_none_or(|known| known.changes() <= members.changes()) {

@@ -31,6 +31,11 @@ impl Roster {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner).members)
     }
 
+    /// How many changes of the members this node knows of.
+    pub fn changes(&self) -> u64 {
+        self.members().changes()
+    }
+
     /// What a node is to the cluster.
     pub fn standing(&self, id: NodeId) -> Standing {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -55,6 +55,7 @@ impl Shared {
             shard: shard.0,
             shards: self.shards,
             link: self.next_link.fetch_add(1, Ordering::Relaxed),
+            members: self.roster.changes(),
             refused: None,
         }
     }

@@ -3,10 +3,12 @@
 //! names the calls, what they are stands in a table that both ends see.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use drey_core::name::BucketName;
-use drey_core::placement::group_of;
-use drey_core::request::{Command, Operation, Reply, Write};
+use drey_core::placement::{SYSTEM_GROUP, group_of};
+use drey_core::request::{Command, Operation, ReadMode, ReadOp, Reply, Write};
+use drey_core::system::{Members, SystemWrite};
 use drey_core::{Error, RequestId};
 
 use crate::checker::Violation;
@@ -52,6 +54,10 @@ pub enum Task {
     Put(ObjectId, usize),
     /// A read of all keys through this node, or through any.
     Read(ObjectId, Option<usize>),
+    /// A change of who the members are.
+    System(SystemWrite),
+    /// A look at who they are.
+    Members,
     /// A session for a client. Not tried again: the client will want one again.
     OpenSession(usize, BucketName),
 }
@@ -86,6 +92,12 @@ pub struct Clients {
     pub working: bool,
     /// What else they have to do.
     tasks: VecDeque<(u64, Task)>,
+    /// The hosts that may answer.
+    pub hosts: Vec<usize>,
+    /// The members, as they were last seen.
+    pub members: Option<Arc<Members>>,
+    /// The last change of them was refused.
+    pub refused: bool,
     requests: u64,
     events: u64,
     /// Calls that had an answer, refusals left aside.
@@ -105,6 +117,9 @@ impl Clients {
             states: (0..plan.clients.clients).map(|_| State::Idle(0)).collect(),
             sessions: (0..plan.clients.clients).map(|_| Sessions::default()).collect(),
             working: true,
+            hosts: (1..=plan.nodes).collect(),
+            members: None,
+            refused: false,
             requests: 0,
             events: 0,
             completed: 0,
@@ -115,6 +130,13 @@ impl Clients {
     /// Adds something that must succeed.
     pub fn add_task(&mut self, task: Task) {
         self.tasks.push_back((0, task));
+    }
+
+    /// Whether such a look is to be made already.
+    pub fn will_look(&self) -> bool {
+        let looks = |task: &Task| matches!(task, Task::Members | Task::System(_));
+        let under_way = |state: &State| matches!(state, State::Waiting { task: Some(task), .. } if looks(task));
+        self.tasks.iter().any(|(_, task)| looks(task)) || self.states.iter().any(under_way)
     }
 
     /// Whether nothing is under way and nothing is left to do.
@@ -197,7 +219,7 @@ impl Clients {
     }
 
     fn any_node(&mut self) -> usize {
-        1 + self.rng.below(self.plan.nodes as u64) as usize
+        *self.rng.pick(&self.hosts)
     }
 
     fn ask_task(&mut self, client: usize, task: Task, shared: &mut Shared) -> (usize, RequestId) {
@@ -213,6 +235,16 @@ impl Clients {
                 let command = Command { bucket: bucket.clone(), id: None, write: Write::OpenSession };
                 let node = self.any_node();
                 (node, self.send_off(client, Operation::Write(command), TASK_DEADLINE_MS, None, Some(task), shared))
+            }
+            Task::System(write) => {
+                let operation = Operation::Write(Command::system(write.clone()));
+                let node = self.any_node();
+                (node, self.send_off(client, operation, TASK_DEADLINE_MS, None, Some(task), shared))
+            }
+            Task::Members => {
+                let operation = Operation::Read(SYSTEM_GROUP, ReadMode::Linearizable, ReadOp::Members);
+                let node = self.any_node();
+                (node, self.send_off(client, operation, TASK_DEADLINE_MS, None, Some(task), shared))
             }
             Task::Put(object, node) => {
                 let call = Call::Put { slot: 0, value: self.workload.new_value(), guard: None };
@@ -366,6 +398,12 @@ impl Clients {
                 self.sessions[client].opened(group, *session);
             }
             (_, Ok(Reply::Created { .. })) => {}
+            (_, Ok(Reply::Members { members, .. })) => {
+                if self.members.as_ref().is_none_or(|known| known.changes() < members.changes()) {
+                    self.members = Some(Arc::clone(members));
+                }
+            }
+            (Some(Task::System(_)), Err(Error::Refused(_) | Error::InvalidArgument(_))) => self.refused = true,
             (task, _) => self.again(task, now_ms),
         }
     }

@@ -55,6 +55,8 @@ pub struct Performer<'a> {
     pub answers: Vec<(RequestId, Result<Reply, Error>)>,
     /// Who the members are, if that changed.
     pub told: Option<Arc<Members>>,
+    /// Peers whose links are gone for it.
+    pub gone: Vec<NodeId>,
     /// Writes of the node's own.
     pub submitted: Vec<Command>,
     /// How many shards have carried over what earlier epochs held.
@@ -112,8 +114,10 @@ impl Effects for Performer<'_> {
                 self.told = Some(members);
                 Ok(())
             }
-            // Links stand to all hosts of the world.
-            Output::Link(_) => Ok(()),
+            Output::Link(members) => {
+                self.gone.extend(self.links.meet(&members));
+                Ok(())
+            }
             Output::Submit(command) => {
                 self.submitted.push(command);
                 Ok(())

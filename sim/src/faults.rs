@@ -69,6 +69,12 @@ kinds! {
     HandedOver = "told to hand over",
     /// A process stood still for a while.
     Paused = "paused",
+    /// A node joined.
+    Joined = "joined",
+    /// A member left, or was removed.
+    Left = "left",
+    /// A member lost its disk.
+    DiskGone = "disk gone",
     /// A node came back with another number of shards.
     Resharded = "resharded",
 }

@@ -112,19 +112,19 @@ impl Injector {
     }
 
     fn node(&mut self) -> usize {
-        1 + self.rng.below(self.plan.nodes as u64) as usize
+        1 + self.rng.below(self.plan.hosts() as u64) as usize
     }
 
     fn split(&mut self, now_ms: u64) -> Act {
-        let mut nodes: Vec<usize> = (1..=self.plan.nodes).collect();
+        let mut nodes: Vec<usize> = (1..=self.plan.hosts()).collect();
         self.rng.shuffle(&mut nodes);
-        let (one, other) = nodes.split_at(self.rng.between(1, self.plan.nodes as u64 / 2) as usize);
+        let (one, other) = nodes.split_at(self.rng.between(1, self.plan.hosts() as u64 / 2) as usize);
         let ways = one.iter().flat_map(|&a| other.iter().flat_map(move |&b| [(a, b), (b, a)])).collect();
         self.cut(now_ms, ways)
     }
 
     fn one_way(&mut self, now_ms: u64, node: usize) -> Act {
-        let others = (1..=self.plan.nodes).filter(|&other| other != node);
+        let others = (1..=self.plan.hosts()).filter(|&other| other != node);
         let heard = self.rng.chance(500);
         let mut ways: Vec<_> = others.map(|other| if heard { (other, node) } else { (node, other) }).collect();
         if self.rng.chance(400) {

@@ -30,6 +30,7 @@ pub mod injector;
 pub mod links;
 pub mod network;
 pub mod node;
+pub mod operator;
 pub mod plan;
 pub mod process;
 pub mod report;

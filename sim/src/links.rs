@@ -4,11 +4,15 @@
 //! process starts or when it thinks that the link broke. That plays the part of connections.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use drey_core::system::Members;
 use drey_core::wire::handshake::{Acquaintances, FIXED_BYTES, Hello, Standing};
 use drey_core::wire::{Envelope, frame};
 use drey_core::{ClusterId, Incarnation, NodeId};
+
+use crate::operator::hosts_of;
 
 /// Nothing is left unsaid for longer.
 const HELLO_EVERY_MS: u64 = 200;
@@ -28,16 +32,21 @@ pub struct Heard {
     pub frames: Vec<(Bytes, Vec<Envelope>)>,
     /// Frames that came too late or twice.
     pub late: u64,
+    /// It was not listened to.
+    pub refused: u64,
 }
 
 /// The links of a process.
 pub struct Links {
     own: Hello,
-    members: Vec<NodeId>,
+    start: u64,
+    /// The members, once the system group's state has told them.
+    members: Option<Arc<Members>>,
     peers: BTreeMap<NodeId, Peer>,
 }
 
 struct Peer {
+    host: usize,
     up: bool,
     heard_ms: u64,
     said_ms: Option<u64>,
@@ -54,13 +63,48 @@ impl Links {
     /// Links of a process that has just started, the `start`th of its node.
     pub fn new(
         (cluster, node, incarnation): (ClusterId, NodeId, Incarnation),
-        members: Vec<NodeId>,
+        members: &[(NodeId, usize)],
         shards: u32,
         start: u64,
     ) -> Links {
-        let own =
-            Hello { cluster, epoch: 0, from: node, incarnation, to: node, shard: 0, shards, link: 0, refused: None };
-        let peer = || Peer {
+        let own = Hello {
+            cluster,
+            epoch: 0,
+            from: node,
+            incarnation,
+            to: node,
+            shard: 0,
+            shards,
+            link: 0,
+            members: 0,
+            refused: None,
+        };
+        let mut links = Links { own, start, members: None, peers: BTreeMap::new() };
+        links.link_to(members);
+        links
+    }
+
+    /// Links to these and to no others. Answers those whose links were up and are not any more.
+    fn link_to(&mut self, members: &[(NodeId, usize)]) -> Vec<NodeId> {
+        let mut down = Vec::new();
+        self.peers.retain(|&id, peer| {
+            let stays = members.contains(&(id, peer.host));
+            if !stays && peer.up {
+                down.push(id);
+            }
+            stays
+        });
+        let own = self.own.from;
+        for &(id, host) in members.iter().filter(|(id, _)| *id != own) {
+            self.add_peer(id, host);
+        }
+        down
+    }
+
+    fn add_peer(&mut self, id: NodeId, host: usize) {
+        let (start, shards) = (self.start, self.own.shards);
+        self.peers.entry(id).or_insert_with(|| Peer {
+            host,
             up: false,
             heard_ms: 0,
             said_ms: None,
@@ -68,9 +112,22 @@ impl Links {
             start: 0,
             readers: BTreeMap::new(),
             out: (0..shards).map(|_| (0, Vec::new())).collect(),
-        };
-        let peers = members.iter().filter(|&&member| member != node).map(|&member| (member, peer())).collect();
-        Links { own, members, peers }
+        });
+    }
+
+    /// Learns who the members are. Answers the peers whose links are down for it.
+    pub fn meet(&mut self, members: &Arc<Members>) -> Vec<NodeId> {
+        self.own.members = members.changes();
+        self.members = Some(Arc::clone(members));
+        self.link_to(&hosts_of(members))
+    }
+
+    fn standing(&self, id: NodeId) -> Standing {
+        match &self.members {
+            Some(members) => members.standing(id),
+            None if self.peers.contains_key(&id) => Standing::Member(None),
+            None => Standing::Stranger,
+        }
     }
 
     /// All but this node.
@@ -91,7 +148,7 @@ impl Links {
     pub fn hear(
         &mut self,
         now_ms: u64,
-        datagram: &Bytes,
+        (host, datagram): (usize, &Bytes),
         known: &mut Acquaintances,
     ) -> Result<(NodeId, Heard), String> {
         let mut heard = Heard::default();
@@ -102,7 +159,17 @@ impl Links {
             let length = Hello::length(fixed).map_err(|error| error.to_string())?;
             let hello = rest.split_to(length.min(rest.len()));
             let hello = Hello::decode(&hello).map_err(|error| error.to_string())?;
-            let standing = if self.members.contains(&hello.from) { Standing::Member(None) } else { Standing::Stranger };
+            let standing = self.standing(hello.from);
+            let is_newer = hello.members > self.own.members && standing == Standing::Stranger;
+            if is_newer && hello.to == self.own.from {
+                self.add_peer(hello.from, host);
+            }
+            let is_peer = self.peers.contains_key(&hello.from) && standing != Standing::Gone;
+            if hello.to != self.own.from || !is_peer {
+                // Meant for whoever was on this host before, or from somebody who is no member: not yet, or not any more.
+                heard.refused += 1;
+                return Ok((hello.from, heard));
+            }
             known.judge(&self.own, standing, &hello).map_err(|error| error.to_string())?;
             from = Some(hello.from);
             let peer = self.peers.get_mut(&hello.from).ok_or("a stranger")?;
@@ -131,7 +198,7 @@ impl Links {
     }
 
     /// The datagrams that are to be sent now.
-    pub fn flush(&mut self, now_ms: u64, mut send: impl FnMut(NodeId, &[u8])) {
+    pub fn flush(&mut self, now_ms: u64, mut send: impl FnMut(NodeId, usize, &[u8])) {
         let mut datagram = Vec::new();
         for (&to, peer) in &mut self.peers {
             datagram.clear();
@@ -150,7 +217,7 @@ impl Links {
             }
             if !datagram.is_empty() {
                 peer.said_ms = Some(now_ms);
-                send(to, &datagram);
+                send(to, peer.host, &datagram);
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::checker::Violation;
 use crate::disk::Disk;
 use crate::faults::Fault;
 use crate::links::Links;
+use crate::operator::Part;
 use crate::plan::{Plan, SHARDS_MAX, StoragePlan};
 use crate::process::Process;
 use crate::rng::Rng;
@@ -60,8 +61,9 @@ pub struct Doom {
 
 /// One machine with its disk.
 pub struct Node {
-    /// Which.
-    pub id: NodeId,
+    host: usize,
+    /// What it is to the cluster; none: nothing, so that a node may join there.
+    pub part: Option<Part>,
     plan: Rc<Plan>,
     rng: Rng,
     disk: Disk,
@@ -80,15 +82,23 @@ pub struct Node {
 }
 
 impl Node {
-    /// A machine with an empty disk.
-    pub fn new(id: NodeId, plan: Rc<Plan>) -> Node {
-        let mut rng = Rng::stream(plan.seed, "node", id.0);
+    /// A machine with an empty disk: a founder's, or a spare one.
+    pub fn new(host: usize, plan: Rc<Plan>) -> Node {
+        let mut rng = Rng::stream(plan.seed, "node", host as u64);
+        let founders = 1..=plan.nodes;
+        let part = founders.contains(&host).then(|| Part {
+            id: NodeId(host as u64),
+            incarnation: Incarnation(1000 + host as u64),
+            joined: false,
+            peers: founders.map(|host| (NodeId(host as u64), host)).collect(),
+        });
         Node {
-            id,
-            disk: Disk::new(Rng::stream(plan.seed, "disk", id.0), plan.disks_lie),
+            host,
+            part,
+            disk: Disk::new(Rng::stream(plan.seed, "disk", host as u64), plan.disks_lie),
             store: SharedStore::default(),
             known: Acquaintances::default(),
-            shards: plan.shards[id.0 as usize - 1],
+            shards: plan.shards[host - 1],
             starts: 0,
             skew_ms: rng.between(0, 2 * SKEW_MS_MAX),
             storage: plan.storage,
@@ -100,13 +110,24 @@ impl Node {
         }
     }
 
-    fn members(&self) -> Vec<NodeId> {
-        (1..=self.plan.nodes as u64).map(NodeId).collect()
+    /// Its id; 0 while it is no member.
+    pub fn id(&self) -> NodeId {
+        self.part.as_ref().map_or(NodeId(0), |part| part.id)
     }
 
     /// Its own number among the hosts.
     pub fn host(&self) -> usize {
-        self.id.0 as usize
+        self.host
+    }
+
+    /// An empty disk in the place of what it had.
+    pub fn wipe(&mut self) {
+        self.process = None;
+        self.part = None;
+        self.disk = Disk::new(Rng::new(self.rng.next_u64()), self.plan.disks_lie);
+        self.store = SharedStore::default();
+        self.known = Acquaintances::default();
+        (self.doom, self.dies_at_start) = (None, false);
     }
 
     /// Whether it runs and serves.
@@ -116,6 +137,7 @@ impl Node {
 
     /// Starts a process. False: it died in the middle of it.
     pub fn start(&mut self, shared: &mut Shared) -> bool {
+        let Some(part) = self.part.clone() else { return false };
         self.starts += 1;
         shared.coverage.starts += 1;
         let log = match self.recover_log(shared) {
@@ -124,7 +146,7 @@ impl Node {
             Err(why) => {
                 shared.violated(Violation::new(
                     "a node starts from what its disk kept",
-                    format!("node {}: {why}", self.id),
+                    format!("node {}: {why}", self.id()),
                 ));
                 return false;
             }
@@ -139,17 +161,16 @@ impl Node {
             match started {
                 Ok(started) => shards.push(started),
                 Err(why) => {
-                    let seen = format!("node {} shard {shard}: {why}", self.id);
+                    let seen = format!("node {} shard {shard}: {why}", self.id());
                     shared.violated(Violation::new("a node starts from what its disk kept", seen));
                     return false;
                 }
             }
         }
-        let identity = (CLUSTER, self.id, Incarnation(1000 + self.id.0));
-        let links = Links::new(identity, self.members(), self.shards, self.starts);
+        let links = Links::new((CLUSTER, part.id, part.incarnation), &part.peers, self.shards, self.starts);
         let rng = Rng::new(self.rng.next_u64());
         let config = self.config(ShardId(0));
-        let mut process = Process::new((self.id, config, self.storage), rng, clock, shards, links, log.segments);
+        let mut process = Process::new((self.host, config, self.storage), rng, clock, shards, links, log.segments);
         process.doom = self.doom.take();
         self.process = Some(process);
         true
@@ -157,14 +178,14 @@ impl Node {
 
     /// Reads the log and seals it. None: the power failed before that was done.
     fn recover_log(&mut self, shared: &mut Shared) -> Result<Option<RecoveredLog>, String> {
-        let mut scan = LogScan::new(CLUSTER, self.id);
+        let mut scan = LogScan::new(CLUSTER, self.id());
         for segment in self.disk.segments() {
             scan.segment(segment, &self.disk.read(segment)).map_err(|damage| damage.to_string())?;
         }
         let log = scan.finish().map_err(|damage| damage.to_string())?;
         shared.trace.event(format_args!(
             "node {} starts: shards {}, epoch {}, {} segments, seals {:?}, disk {:016x}",
-            self.id,
+            self.id(),
             self.shards,
             log.next_epoch,
             log.segments.len(),
@@ -192,19 +213,22 @@ impl Node {
     }
 
     fn die_at_start(&mut self, shared: &mut Shared) -> Option<RecoveredLog> {
-        shared.happened(Fault::DiedAtStart, format_args!("node {}", self.id));
+        shared.happened(Fault::DiedAtStart, format_args!("node {}", self.id()));
         self.lose_power(shared);
         None
     }
 
     fn config(&self, shard: ShardId) -> Config {
         Config {
-            node: self.id,
+            node: self.id(),
             cluster: CLUSTER,
             shard,
             shards: self.shards,
             groups: self.plan.groups,
-            founders: self.members().into_iter().map(|id| Founder::numbered(id.0)).collect(),
+            founders: match &self.part {
+                Some(Part { joined: false, .. }) => (1..=self.plan.nodes as u64).map(Founder::numbered).collect(),
+                _ => Vec::new(),
+            },
             timing: self.plan.timing,
             log: self.plan.log,
         }
@@ -218,12 +242,12 @@ impl Node {
             Death::Kill => self.disk.kill(&mut shared.faults),
             Death::PowerCut => self.lose_power(shared),
         }
-        shared.trace.event(format_args!("node {} is down, disk {:016x}", self.id, self.disk.hash()));
+        shared.trace.event(format_args!("node {} is down, disk {:016x}", self.id(), self.disk.hash()));
         if may_change && self.rng.chance(350) {
             let shards = self.rng.between(1, SHARDS_MAX) as u32;
             if shards != self.shards {
                 self.shards = shards;
-                shared.happened(Fault::Resharded, format_args!("node {}: {shards} shards", self.id));
+                shared.happened(Fault::Resharded, format_args!("node {}: {shards} shards", self.id()));
             }
         }
         self.dies_at_start = may_change && self.rng.chance(120);

@@ -12,8 +12,12 @@ pub const SHARDS_MAX: u64 = 4;
 pub struct Plan {
     /// The seed of everything else.
     pub seed: u64,
-    /// 3 or 5.
+    /// Members at first: 3 or 5.
     pub nodes: usize,
+    /// Hosts without a member at first: nodes may join there.
+    pub spares: usize,
+    /// Between two changes of who the members are, about.
+    pub change_every_ms: u64,
     /// Groups that hold buckets.
     pub groups: u32,
     /// Of each node at its first start.
@@ -114,9 +118,11 @@ impl Plan {
         let rng = &mut Rng::stream(seed, "plan", 0);
         let nodes = if rng.chance(350) { 5 } else { 3 };
         let tick_ms = *rng.pick(&[50, 100]);
-        Plan {
+        let mut plan = Plan {
             seed,
             nodes,
+            spares: 0,
+            change_every_ms: 0,
             groups: rng.between(2, 4) as u32,
             shards: (0..nodes).map(|_| rng.between(1, SHARDS_MAX) as u32).collect(),
             timing: Timing {
@@ -167,7 +173,20 @@ impl Plan {
             },
             disks_lie: false,
             minority_stays_down: rng.chance(250),
+        };
+        if rng.chance(500) {
+            plan.spares = rng.between(1, 2) as usize;
+            plan.change_every_ms = rng.between(500, 4_000);
+            plan.shards.extend((0..plan.spares).map(|_| rng.between(1, SHARDS_MAX) as u32));
+            // Who is a minority changes.
+            plan.minority_stays_down = false;
         }
+        plan
+    }
+
+    /// Hosts of nodes, numbered from 1.
+    pub fn hosts(&self) -> usize {
+        self.nodes + self.spares
     }
 
     /// The name of a node's host.

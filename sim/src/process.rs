@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use drey_core::config::{Config, Timing};
 use drey_core::log::SegmentId;
 use drey_core::placement::shard_of;
+use drey_core::raft::Configuration;
 use drey_core::request::{Command, Operation, Request};
 use drey_core::storage::{StorageDone, StorageJob, StorageWorker};
 use drey_core::wire::handshake::Acquaintances;
@@ -84,6 +85,7 @@ pub struct Running {
 
 /// The process.
 pub struct Process {
+    host: usize,
     node: NodeId,
     config: Config,
     storage: StoragePlan,
@@ -111,7 +113,7 @@ pub struct Process {
 impl Process {
     /// A process whose shards have just come up.
     pub fn new(
-        (node, config, storage): (NodeId, Config, StoragePlan),
+        (host, config, storage): (usize, Config, StoragePlan),
         rng: Rng,
         clock: Clock,
         shards: Vec<(Shard, StorageWorker<SharedStore>)>,
@@ -130,7 +132,8 @@ impl Process {
         // What recovery wants written must not wait for the first tick.
         shards.iter_mut().for_each(|shard| shard.inbox.push(Input::Tick));
         Process {
-            node,
+            host,
+            node: config.node,
             config,
             storage,
             rng,
@@ -169,6 +172,13 @@ impl Process {
         (applied, worker.state_hash(group).unwrap_or_default())
     }
 
+    /// Who votes and who learns in a group, as of what is applied here, and how much that is.
+    pub fn configuration(&self, group: GroupId) -> (u64, Configuration) {
+        let machine = self.shards[self.shard_of(group)].worker.group(group);
+        let configuration = machine.and_then(|machine| Configuration::decode(machine.configuration()).ok());
+        (machine.map_or(0, |machine| machine.applied().0), configuration.unwrap_or_default())
+    }
+
     fn shard_of(&self, group: GroupId) -> usize {
         shard_of(group, self.config.shards).0 as usize
     }
@@ -178,7 +188,7 @@ impl Process {
         if self.is_dead() || shared.now_ms < self.paused_until_ms {
             return;
         }
-        for datagram in shared.receive(socket, self.node.0 as usize) {
+        for datagram in shared.receive(socket, self.host) {
             match datagram.from {
                 CLIENTS => self.asked(&datagram, shared),
                 _ => self.heard(&datagram, known, shared),
@@ -196,8 +206,10 @@ impl Process {
         }
         if self.rng.below(GONE_BY_MISTAKE_EVERY_MS) == 0 {
             let peers: Vec<NodeId> = self.links.peers().collect();
-            let peer = *self.rng.pick(&peers);
-            self.say_gone(peer, shared);
+            if !peers.is_empty() {
+                let peer = *self.rng.pick(&peers);
+                self.say_gone(peer, shared);
+            }
         }
         for _ in 0..ROUNDS_MAX {
             self.complete(disk, shared);
@@ -250,7 +262,7 @@ impl Process {
 
     /// A peer's datagram comes in.
     fn heard(&mut self, datagram: &Datagram, known: &mut Acquaintances, shared: &mut Shared) {
-        let (peer, heard) = match self.links.hear(shared.now_ms, &datagram.body, known) {
+        let (peer, heard) = match self.links.hear(shared.now_ms, (datagram.from, &datagram.body), known) {
             Ok(heard) => heard,
             Err(why) => {
                 let seen = format!("node {} from host {}: {why}", self.node, datagram.from);
@@ -352,13 +364,17 @@ impl Process {
                 died: &mut self.died,
                 answers: Vec::new(),
                 told: None,
+                gone: Vec::new(),
                 submitted: Vec::new(),
                 carried: &mut self.carried,
             };
             turn(shard, now, inbox, &mut self.outputs, &mut performer);
-            let Performer { answers, told, submitted, .. } = performer;
+            let Performer { answers, told, gone, submitted, .. } = performer;
             for (id, answer) in answers {
                 self.answer(id, answer, shared);
+            }
+            for peer in gone {
+                self.tell_all(&Input::PeerDown(peer), shared);
             }
             if let Some(members) = told {
                 self.tell_all(&Input::Members(members), shared);
@@ -413,14 +429,14 @@ impl Process {
 
     /// What is said to others in this tick.
     fn flush(&mut self, shared: &mut Shared, socket: &UdpSocket) {
-        let own = self.node.0 as usize;
+        let (own, node) = (self.host, self.node);
         if !self.replies.is_empty() {
             shared.send(socket, (own, CLIENTS), &self.replies);
             self.replies.clear();
         }
-        self.links.flush(shared.now_ms, |to, datagram| {
-            shared.trace.bytes(datagram, format_args!("n{own} -> n{to} {} bytes", datagram.len()));
-            shared.send(socket, (own, to.0 as usize), datagram);
+        self.links.flush(shared.now_ms, |to, host, datagram| {
+            shared.trace.bytes(datagram, format_args!("n{node} -> n{to} {} bytes", datagram.len()));
+            shared.send(socket, (own, host), datagram);
         });
     }
 

@@ -120,7 +120,8 @@ fn play(world: &mut World, plan: &Plan, recovery_ms: &mut u64) -> Result<(), Vio
     world.clients.borrow_mut().working = false;
     world.heal_all(&stay_down);
     let healed_ms = world.now_ms();
-    add_probes(world, plan, &stay_down);
+    settle_members(world)?;
+    add_probes(world, &stay_down);
     finish_tasks(world, "progress after healing", RECOVERY_MS_MAX)?;
     *recovery_ms = world.now_ms() - healed_ms;
     world.start_all();
@@ -142,11 +143,26 @@ fn nodes_that_stay_down(plan: &Plan) -> Vec<usize> {
     nodes
 }
 
+/// Until whoever was joining or leaving has, in every group.
+fn settle_members(world: &mut World) -> Result<(), Violation> {
+    if world.plan_spares() == 0 {
+        return Ok(());
+    }
+    let until_ms = world.now_ms() + RECOVERY_MS_MAX;
+    world.run_until(|world| world.is_settled() || world.now_ms() >= until_ms)?;
+    if world.is_settled() {
+        return Ok(());
+    }
+    let seen = format!("not within {RECOVERY_MS_MAX} ms: {}", world.describe_members());
+    Err(Violation::new("every group follows the members", seen))
+}
+
 /// A put and a read of each group, through each node that runs.
-fn add_probes(world: &mut World, plan: &Plan, stay_down: &[usize]) {
+fn add_probes(world: &mut World, stay_down: &[usize]) {
+    let hosts = world.member_hosts();
     let mut clients = world.clients.borrow_mut();
     for bucket in clients.workload.buckets.clone() {
-        for node in (1..=plan.nodes).filter(|node| !stay_down.contains(node)) {
+        for node in hosts.iter().copied().filter(|node| !stay_down.contains(node)) {
             let object = clients.workload.add_object(bucket.clone(), &[format!("probe-{node}")]);
             clients.add_task(Task::Put(object, node));
             clients.add_task(Task::Read(object, Some(node)));
@@ -180,7 +196,7 @@ fn converge(world: &mut World, plan: &Plan) -> Result<(), Violation> {
         if world.now_ms().is_multiple_of(100) {
             states = group_states(world, plan);
             equal = states.iter().all(|state| {
-                state.len() == plan.nodes
+                state.len() == world.member_hosts().len()
                     && state.iter().all(|(_, applied, hash)| (*applied, *hash) == (state[0].1, state[0].2))
             });
         }
@@ -211,7 +227,7 @@ fn long_log(world: &World, plan: &Plan) -> Option<String> {
         let (segments, shards) = (node.segments(), node.shards() as usize);
         let kept = plan.log.segments_kept;
         let is_long = segments > shards * (kept + SEGMENTS_BESIDE_MAX);
-        is_long.then(|| format!("node {}: {segments} segments of {shards} shards, {kept} each to keep", node.id))
+        is_long.then(|| format!("node {}: {segments} segments of {shards} shards, {kept} each to keep", node.id()))
     })
 }
 
@@ -223,7 +239,7 @@ fn group_states(world: &World, plan: &Plan) -> Vec<Vec<(u64, u64, u64)>> {
             .filter_map(|node| {
                 node.process.as_ref().map(|process| {
                     let (applied, hash) = process.state(group);
-                    (node.id.0, applied, hash)
+                    (node.id().0, applied, hash)
                 })
             })
             .collect()

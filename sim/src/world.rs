@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use drey_core::NodeId;
+use drey_core::system::SystemWrite;
+use drey_core::{Incarnation, NodeId};
 use turmoil::net::UdpSocket;
 
 use crate::checker::Violation;
-use crate::clients::Clients;
+use crate::clients::{Clients, Task};
 use crate::faults::Fault;
 use crate::injector::{Act, Injector};
 use crate::network::{CLIENTS, CLIENTS_HOST, Cut, Network, PORT};
 use crate::node::{Death, Node};
+use crate::operator::{Change, Doing, Operator, Part, address_of, hosts_of};
 use crate::plan::{NetworkPlan, Plan, StoragePlan};
 use crate::rng::Rng;
 use crate::shared::Shared;
@@ -30,6 +32,8 @@ enum Power {
     On,
     /// Until then.
     Off(u64),
+    /// There is no node there.
+    Spare,
 }
 
 /// The world.
@@ -44,6 +48,7 @@ pub struct World {
     pub clients: Rc<RefCell<Clients>>,
     power: Vec<Power>,
     injector: Injector,
+    operator: Operator,
     /// How many faults cut each way now.
     cuts: BTreeMap<(usize, usize), u32>,
     /// Faults happen.
@@ -54,11 +59,11 @@ impl World {
     /// The world of a plan, at its beginning.
     pub fn new(plan: Plan, text: Text) -> World {
         let plan = Rc::new(plan);
-        let network = Network::new(Rng::stream(plan.seed, "network", 0), plan.network, plan.nodes + 1);
+        let network = Network::new(Rng::stream(plan.seed, "network", 0), plan.network, plan.hosts() + 1);
         let shared = Rc::new(RefCell::new(Shared::new(Trace::new(text), network)));
         let clients = Rc::new(RefCell::new(Clients::new(&plan)));
-        let new_node = |id| Rc::new(RefCell::new(Node::new(NodeId(id), plan.clone())));
-        let nodes: Vec<_> = (1..=plan.nodes as u64).map(new_node).collect();
+        let new_node = |host| Rc::new(RefCell::new(Node::new(host, plan.clone())));
+        let nodes: Vec<_> = (1..=plan.hosts()).map(new_node).collect();
         let mut sim = turmoil::Builder::new()
             .tick_duration(Duration::from_millis(TICK_MS))
             .epoch(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000))
@@ -79,7 +84,8 @@ impl World {
             shared,
             nodes,
             clients,
-            power: vec![Power::On; plan.nodes],
+            power: (1..=plan.hosts()).map(|host| if host <= plan.nodes { Power::On } else { Power::Spare }).collect(),
+            operator: Operator::new(Rng::stream(plan.seed, "operator", 0), plan.change_every_ms),
             injector: Injector::new(plan.clone()),
             cuts: BTreeMap::new(),
             faulty: Rc::new(Cell::new(true)),
@@ -110,7 +116,7 @@ impl World {
             if now_ms.is_multiple_of(MARK_EVERY_MS) {
                 self.nodes.iter().for_each(|node| {
                     let node = node.borrow();
-                    shared.trace.event(format_args!("disk of node {}: {:016x}", node.id, node.disk_hash()));
+                    shared.trace.event(format_args!("disk of node {}: {:016x}", node.host(), node.disk_hash()));
                 });
                 shared.trace.mark();
             }
@@ -119,6 +125,7 @@ impl World {
         for act in self.injector.due(now_ms) {
             self.act(act);
         }
+        self.operate(now_ms);
         self.start_due(now_ms);
         self.sim.step().map_err(|error| Violation::new("nothing panics", error.to_string()))?;
         self.bury(now_ms);
@@ -142,7 +149,7 @@ impl World {
             }
             Act::DieAll => {
                 self.shared.borrow_mut().happened(Fault::PowerCutOfAll, format_args!(""));
-                for node in 1..=self.plan.nodes {
+                for node in 1..=self.plan.hosts() {
                     if self.power[node - 1] == Power::On {
                         self.take_down(node, Death::PowerCut);
                     }
@@ -190,6 +197,137 @@ impl World {
         network.set_cut(to, from, if back { kind } else { Cut::None });
     }
 
+    /// The hosts with a member.
+    pub fn member_hosts(&self) -> Vec<usize> {
+        let nodes = self.nodes.iter().map(|node| node.borrow());
+        nodes.filter(|node| node.part.is_some()).map(|node| node.host()).collect()
+    }
+
+    /// Whether nobody is joining or leaving, and every group has the members as its voters.
+    pub fn is_settled(&self) -> bool {
+        if !matches!(self.operator.doing, Doing::Nothing(_)) {
+            return false;
+        }
+        let mut members: Vec<NodeId> =
+            self.nodes.iter().filter_map(|node| Some(node.borrow().part.as_ref()?.id)).collect();
+        members.sort_unstable();
+        drey_core::placement::all_groups(self.plan.groups).all(|group| {
+            let nodes = self.nodes.iter().map(|node| node.borrow());
+            let configurations = nodes.filter_map(|node| Some(node.process.as_ref()?.configuration(group)));
+            let latest = configurations.max_by_key(|(applied, _)| *applied);
+            latest.is_some_and(|(_, latest)| {
+                let mut voters = latest.voters();
+                voters.sort_unstable();
+                voters == members && latest.learners().is_empty() && !latest.is_joint()
+            })
+        })
+    }
+
+    /// How many hosts had no member at first.
+    pub fn plan_spares(&self) -> usize {
+        self.plan.spares
+    }
+
+    /// Who the members are and what every group makes of it, for people.
+    pub fn describe_members(&self) -> String {
+        let members = self.clients.borrow().members.as_ref().map_or(String::new(), |members| members.to_string());
+        let mut text = format!("{:?}, members {members}", self.operator.doing);
+        for node in self.nodes.iter().map(|node| node.borrow()) {
+            let Some(process) = &node.process else { continue };
+            for group in drey_core::placement::all_groups(self.plan.groups) {
+                let (applied, configuration) = process.configuration(group);
+                text += &format!("; node {} group {group} at {applied}: {configuration:?}", node.id());
+            }
+        }
+        text
+    }
+
+    /// The operator begins a change, or goes on with one.
+    fn operate(&mut self, now_ms: u64) {
+        if self.plan.spares == 0 {
+            return;
+        }
+        match self.operator.doing {
+            Doing::Nothing(until_ms) if self.faulty.get() && now_ms >= until_ms => self.begin_change(now_ms),
+            Doing::Nothing(_) => {}
+            Doing::Joining(host, incarnation) => self.go_on_joining(now_ms, host, incarnation),
+            Doing::Leaving(host, id) => self.go_on_leaving(now_ms, host, id),
+        }
+    }
+
+    fn begin_change(&mut self, now_ms: u64) {
+        let members = self.member_hosts();
+        let spares: Vec<usize> = (1..=self.plan.hosts()).filter(|host| !members.contains(host)).collect();
+        let settled = self.is_settled();
+        let Some(change) = self.operator.begin(now_ms, &spares, &members, settled) else { return };
+        self.shared.borrow_mut().trace.event(format_args!("operator: {change:?}"));
+        self.clients.borrow_mut().refused = false;
+        match change {
+            Change::Join(host) => {
+                let incarnation = Incarnation(now_ms * 100 + host as u64);
+                let (name, address) = (format!("h{host}-{now_ms}"), address_of(host));
+                let write = SystemWrite::Join { name, address, incarnation: Some(incarnation) };
+                self.clients.borrow_mut().add_task(Task::System(write));
+                self.operator.doing = Doing::Joining(host, incarnation);
+            }
+            Change::Leave(host) | Change::LoseDisk(host) => {
+                let id = self.nodes[host - 1].borrow().id();
+                if change == Change::LoseDisk(host) {
+                    self.shared.borrow_mut().happened(Fault::DiskGone, format_args!("node {id}"));
+                    self.retire(host, Power::Spare);
+                }
+                self.clients.borrow_mut().add_task(Task::System(SystemWrite::Leave { member: id }));
+                self.operator.doing = Doing::Leaving(host, id);
+            }
+        }
+    }
+
+    fn go_on_joining(&mut self, now_ms: u64, host: usize, incarnation: Incarnation) {
+        let members = self.clients.borrow().members.clone();
+        let joined = members.as_ref().and_then(|members| {
+            let id = members.iter().find(|member| member.incarnation == Some(incarnation))?.id;
+            Some(Part { id, incarnation, joined: true, peers: hosts_of(members) })
+        });
+        let Some(part) = joined else { return };
+        self.shared.borrow_mut().happened(Fault::Joined, format_args!("node {} on host {host}", part.id));
+        self.nodes[host - 1].borrow_mut().part = Some(part);
+        self.power[host - 1] = Power::Off(now_ms);
+        self.clients.borrow_mut().hosts = self.member_hosts();
+        self.operator.rest(now_ms);
+    }
+
+    fn go_on_leaving(&mut self, now_ms: u64, host: usize, id: NodeId) {
+        let (is_gone, refused, will_look) = {
+            let clients = self.clients.borrow();
+            let is_gone = clients.members.as_ref().is_some_and(|members| members.is_gone(id));
+            (is_gone, clients.refused, clients.will_look())
+        };
+        let lost = self.nodes[host - 1].borrow().part.is_none();
+        if is_gone {
+            self.shared.borrow_mut().happened(Fault::Left, format_args!("node {id} of host {host}"));
+            self.retire(host, Power::Spare);
+            self.operator.rest(now_ms);
+        } else if refused && lost {
+            // Others are down: once they are back it can be spared.
+            self.clients.borrow_mut().refused = false;
+            self.clients.borrow_mut().add_task(Task::System(SystemWrite::Leave { member: id }));
+        } else if refused {
+            self.operator.rest(now_ms);
+        } else if !will_look {
+            self.clients.borrow_mut().add_task(Task::Members);
+        }
+    }
+
+    /// Takes a node's process and all that it had.
+    fn retire(&mut self, host: usize, power: Power) {
+        if self.power[host - 1] == Power::On {
+            self.take_down(host, Death::PowerCut);
+        }
+        self.nodes[host - 1].borrow_mut().wipe();
+        self.power[host - 1] = power;
+        self.clients.borrow_mut().hosts = self.member_hosts();
+    }
+
     fn take_down(&mut self, node: usize, death: Death) {
         let now_ms = self.now_ms();
         self.sim.crash(host_name(node));
@@ -200,7 +338,7 @@ impl World {
 
     /// Starts the nodes whose time has come.
     fn start_due(&mut self, now_ms: u64) {
-        for node in 1..=self.plan.nodes {
+        for node in 1..=self.plan.hosts() {
             if matches!(self.power[node - 1], Power::Off(until_ms) if now_ms >= until_ms) {
                 self.power[node - 1] = Power::On;
                 self.sim.bounce(host_name(node));
@@ -210,7 +348,7 @@ impl World {
 
     /// Takes down the nodes that died by themselves, in a turn or while they started.
     fn bury(&mut self, now_ms: u64) {
-        for number in 0..self.plan.nodes {
+        for number in 0..self.plan.hosts() {
             if self.power[number] != Power::On || self.nodes[number].borrow().is_up() {
                 continue;
             }
@@ -234,7 +372,10 @@ impl World {
         }
         let now_ms = self.now_ms();
         self.shared.borrow_mut().network.rates = NetworkPlan { loss: 0, duplication: 0, delay: 0, ..self.plan.network };
-        for node in 1..=self.plan.nodes {
+        for node in 1..=self.plan.hosts() {
+            if self.power[node - 1] == Power::Spare {
+                continue;
+            }
             if stay_down.contains(&node) {
                 if self.power[node - 1] == Power::On {
                     self.take_down(node, Death::PowerCut);
@@ -251,7 +392,7 @@ impl World {
     pub fn start_all(&mut self) {
         let now_ms = self.now_ms();
         for power in &mut self.power {
-            if *power != Power::On {
+            if matches!(power, Power::Off(_)) {
                 *power = Power::Off(now_ms);
             }
         }

@@ -19,6 +19,13 @@ impl Configuration {
         Configuration(ConfState { voters, ..Default::default() })
     }
 
+    /// Raft's own lists are in the order of a hash table, which is another on each node.
+    pub(super) fn sorted(mut state: ConfState) -> Configuration {
+        let ConfState { voters, learners, voters_outgoing, learners_next, .. } = &mut state;
+        [voters, learners, voters_outgoing, learners_next].into_iter().for_each(|list| list.sort_unstable());
+        Configuration(state)
+    }
+
     /// The same with learners.
     #[cfg(test)]
     pub(crate) fn with_learners(

@@ -262,7 +262,7 @@ impl RaftNode {
 
     /// The configuration in force.
     pub fn configuration(&self) -> Configuration {
-        Configuration(self.raw.raft.prs().conf().to_conf_state())
+        Configuration::sorted(self.raw.raft.prs().conf().to_conf_state())
     }
 
     /// Asks for a read index. The answer may never come: ask again, with another context.
@@ -287,11 +287,8 @@ impl RaftNode {
             self.raw.raft.mut_store().restore(raw.snapshot());
             ready.snapshot = Some(meta_of(raw.snapshot()));
         }
-        ready.hard_state = self.hard_state_to_write(
-            raw.hs(),
-            ready.entries.first().map(|entry| entry.index),
-            ready.snapshot.is_some(),
-        );
+        ready.hard_state =
+            self.hard_state_to_write(ready.entries.first().map(|entry| entry.index), ready.snapshot.is_some());
         ready.messages = raw.take_messages().into_iter().map(Message).collect();
         ready.messages_after_sync = raw.take_persisted_messages().into_iter().map(Message).collect();
         ready.read_indexes = raw.take_read_states().into_iter().filter_map(read_index_of).collect();
@@ -305,23 +302,20 @@ impl RaftNode {
         Some(ready)
     }
 
-    /// A change of the commit index alone is not worth a write: the leader tells it again. It never runs ahead of the
-    /// entries that are written behind it, since they may go into a later batch.
-    fn hard_state_to_write(
-        &mut self,
-        new: Option<&raft::eraftpb::HardState>,
-        first_entry: Option<LogIndex>,
-        with_snapshot: bool,
-    ) -> Option<HardState> {
+    /// A change of the commit index alone is not worth a write: the leader tells it again. With the next entries it is written,
+    /// so that whoever has an entry on disk knows, after a crash too, what was committed when it was proposed. It never runs
+    /// ahead of the entries that are written behind it, since they may go into a later batch.
+    fn hard_state_to_write(&mut self, first_entry: Option<LogIndex>, with_snapshot: bool) -> Option<HardState> {
         let before_entries = first_entry.map_or(u64::MAX, |first| first.0 - 1);
+        let now = self.raw.raft.hard_state();
         let new = HardState {
-            term: Term(new?.term),
-            vote: (new?.vote != 0).then_some(NodeId(new?.vote)),
-            commit: LogIndex(new?.commit.min(before_entries)),
+            term: Term(now.term),
+            vote: (now.vote != 0).then_some(NodeId(now.vote)),
+            commit: LogIndex(now.commit.min(before_entries)),
         };
         let with_entries = first_entry.is_some() || with_snapshot;
         let promise_changed = (new.term, new.vote) != (self.written.term, self.written.vote);
-        (promise_changed || with_entries).then(|| {
+        (promise_changed || (with_entries && new != self.written)).then(|| {
             self.written = new;
             new
         })
@@ -332,7 +326,7 @@ impl RaftNode {
             EntryType::EntryNormal => entry.data,
             EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
                 if let Some(changed) = self.apply_configuration_change(&entry) {
-                    ready.configuration = Some(Configuration(changed));
+                    ready.configuration = Some(Configuration::sorted(changed));
                 }
                 Bytes::new()
             }
@@ -353,6 +347,11 @@ impl RaftNode {
             EntryType::EntryConfChange => self.raw.apply_conf_change(&ConfChange::decode(entry.data.clone()).ok()?),
             _ => self.raw.apply_conf_change(&ConfChangeV2::decode(entry.data.clone()).ok()?),
         };
+        let raft = &mut self.raw.raft;
+        if raft.state == StateRole::Leader && raft.prs().get(raft.id).is_none() {
+            // It was elected with its own removal, which another had proposed, in its log. raft-rs leads on, and panics.
+            raft.become_follower(raft.term, raft::INVALID_ID);
+        }
         state.ok()
     }
 
@@ -510,7 +509,7 @@ fn meta_of(snapshot: &raft::eraftpb::Snapshot) -> SnapshotMeta {
     SnapshotMeta {
         index: LogIndex(meta.index),
         term: Term(meta.term),
-        configuration: Configuration(meta.get_conf_state().clone()).encode(),
+        configuration: Configuration::sorted(meta.get_conf_state().clone()).encode(),
     }
 }
 

@@ -1,12 +1,15 @@
 //! The bytes of an envelope's body.
 
+use std::sync::Arc;
+
 use bytes::{Buf, BufMut, Bytes};
 
 use super::Body;
 use crate::clock::Told;
-use crate::machine::reply;
+use crate::machine::{DecodeError, reply};
 use crate::raft::Message;
 use crate::storage::SnapshotMeta;
+use crate::system::Members;
 use crate::types::{LogIndex, NodeId, Term};
 
 const RAFT: u8 = 1;
@@ -17,6 +20,7 @@ const SNAPSHOT_ACK: u8 = 5;
 const CLOCK_ASK: u8 = 6;
 const CLOCK_TELL: u8 = 7;
 const TRANSFER: u8 = 16;
+const MEMBERS: u8 = 17;
 
 /// The longest configuration in a snapshot's description, in bytes.
 const CONFIGURATION_BYTES_MAX: usize = 64 << 10;
@@ -31,6 +35,7 @@ pub(super) fn kind(body: &Body) -> u8 {
         Body::ClockAsk { .. } => CLOCK_ASK,
         Body::ClockTell { .. } => CLOCK_TELL,
         Body::Transfer { .. } => TRANSFER,
+        Body::Members(_) => MEMBERS,
     }
 }
 
@@ -45,6 +50,7 @@ pub(super) fn weight(body: &Body) -> usize {
         Body::ClockAsk { .. } => 8,
         Body::ClockTell { .. } => 33,
         Body::Transfer { .. } => 8,
+        Body::Members(members) => members.encode().len(),
     }
 }
 
@@ -61,6 +67,7 @@ pub(super) fn encode(body: &Body, out: &mut Vec<u8>) {
             reply::encode(reply, out);
         }
         Body::Transfer { to } => out.put_u64_le(to.0),
+        Body::Members(members) => out.put_slice(&members.encode()),
         Body::SnapshotChunk { transfer, meta, chunk, last, data } => {
             out.put_u64_le(*transfer);
             out.put_u64_le(meta.index.0);
@@ -101,6 +108,10 @@ pub(super) fn decode(kind: u8, mut bytes: Bytes) -> Result<Body, &'static str> {
             let reply = reply::decode(bytes).map_err(|_| "an answer that is none")?;
             Ok(Body::ForwardReply { id, reply })
         }
+        MEMBERS => match Members::decode(bytes) {
+            Ok(members) => Ok(Body::Members(Arc::new(members))),
+            Err(DecodeError(why)) => Err(why),
+        },
         TRANSFER => {
             let to = NodeId(number(&mut bytes)?);
             if bytes.has_remaining() { Err("bytes behind a transfer") } else { Ok(Body::Transfer { to }) }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! magic "DREYPEER" | format u16 | oldest format u16 | kind u8 | cluster u128 | epoch u64 | from u64 | incarnation u64
-//! | to u64 | shard u32 | shards u32 | link u64 | reason length u16 | reason | crc32c u32        (little endian)
+//! | to u64 | shard u32 | shards u32 | link u64 | members u64 | reason length u16 | reason | crc32c u32        (little endian)
 //! ```
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ pub const FORMAT: u16 = 1;
 /// The oldest format that this program reads.
 pub const FORMAT_OLDEST: u16 = 1;
 /// The length of a handshake without its reason and checksum, in bytes.
-pub const FIXED_BYTES: usize = 8 + 2 + 2 + 1 + 16 + 8 + 8 + 8 + 8 + 4 + 4 + 8 + 2;
+pub const FIXED_BYTES: usize = 8 + 2 + 2 + 1 + 16 + 8 + 8 + 8 + 8 + 4 + 4 + 8 + 8 + 2;
 const TALKS: u8 = 0;
 const REFUSES: u8 = 1;
 const REFUSES_FOR_GOOD: u8 = 2;
@@ -46,6 +46,8 @@ pub struct Hello {
     pub shards: u32,
     /// Names the link: a later link between the same shards has a higher number.
     pub link: u64,
+    /// How many changes of the members the sender knows of: `system::Members::changes`.
+    pub members: u64,
     /// None: the sender wants to talk. Otherwise the link is refused.
     pub refused: Option<Refusal>,
 }
@@ -118,6 +120,7 @@ impl Hello {
         out.extend_from_slice(&self.shard.to_le_bytes());
         out.extend_from_slice(&self.shards.to_le_bytes());
         out.extend_from_slice(&self.link.to_le_bytes());
+        out.extend_from_slice(&self.members.to_le_bytes());
         out.extend_from_slice(&(reason.len() as u16).to_le_bytes());
         out.extend_from_slice(reason.as_bytes());
         let checksum = crc32c::crc32c(&out);
@@ -162,6 +165,7 @@ impl Hello {
             shard: u32::from_le_bytes(take(&mut rest)?),
             shards: u32::from_le_bytes(take(&mut rest)?),
             link: u64::from_le_bytes(take(&mut rest)?),
+            members: u64::from_le_bytes(take(&mut rest)?),
             refused: None,
         };
         take_u16(&mut rest)?;
@@ -212,6 +216,8 @@ impl Acquaintances {
                     hello.from
                 )));
             }
+            // It has heard more: it may have joined while this node was away.
+            Standing::Stranger if hello.members > own.members && hello.from != own.from => None,
             _ => return mismatch(format!("node {} is no other member of this cluster", hello.from)),
         };
         if hello.shards == 0 || hello.shard >= hello.shards {
@@ -246,6 +252,7 @@ mod tests {
             shard: 0,
             shards: 2,
             link: 3,
+            members: 5,
             refused: None,
         }
     }
@@ -282,6 +289,8 @@ mod tests {
         }
         let of = |standing| Acquaintances::default().judge(&own, standing, &hello(3, 2));
         assert!(matches!(of(Standing::Stranger), Err(HandshakeError::Mismatch(_))));
+        let newer = Hello { members: 6, ..hello(3, 2) };
+        assert_eq!(Acquaintances::default().judge(&own, Standing::Stranger, &newer), Ok(true));
         assert!(matches!(of(Standing::Gone), Err(HandshakeError::Outcast(_))));
         assert!(matches!(of(Standing::Member(Some(Incarnation(7)))), Err(HandshakeError::Outcast(_))));
         assert_eq!(of(Standing::Member(Some(Incarnation(300)))), Ok(false));

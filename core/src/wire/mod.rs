@@ -4,6 +4,8 @@ mod body;
 pub mod frame;
 pub mod handshake;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::clock::Told;
@@ -11,6 +13,7 @@ use crate::error::Error;
 use crate::raft::Message;
 use crate::request::{Command, Reply};
 use crate::storage::SnapshotMeta;
+use crate::system::Members;
 use crate::types::{GroupId, NodeId, Term};
 
 /// A message between the replicas of one group.
@@ -48,6 +51,8 @@ pub enum Body {
         /// To whom.
         to: NodeId,
     },
+    /// Who the members are, as far as the sender knows: for a node that was away while they changed.
+    Members(Arc<Members>),
     /// A part of a snapshot.
     SnapshotChunk {
         /// Names the transfer; chosen by the sender.

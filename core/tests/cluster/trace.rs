@@ -73,6 +73,7 @@ impl Trace {
             Body::Raft(message) => format!("{message:?}"),
             Body::Forward { .. } => format!("Forward {id}->{to}"),
             Body::ForwardReply { reply, .. } => format!("ForwardReply {id}->{to} {}", answer(reply)),
+            Body::Members(members) => format!("Members {id}->{to} {members}"),
             Body::Transfer { .. } => format!("Transfer {id}->{to}"),
             Body::SnapshotChunk { meta, chunk, last, .. } => {
                 let last = if *last { ", the last" } else { "" };

@@ -1,0 +1,106 @@
+//! The one who changes the cluster: starts new nodes that join, has members leave, loses a disk now and then. One change at a
+//! time; what is decided is asked for through clients, as anybody would.
+
+use std::sync::Arc;
+
+use drey_core::system::{Member, Members};
+use drey_core::{Incarnation, NodeId};
+
+use crate::rng::Rng;
+
+/// The most members that are wanted at once.
+const MEMBERS_WANTED_MAX: usize = 5;
+/// The fewest.
+const MEMBERS_WANTED_MIN: usize = 3;
+
+/// What a host is to the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its id among the members.
+    pub id: NodeId,
+    /// Of its disk.
+    pub incarnation: Incarnation,
+    /// It joined; otherwise it founded the cluster.
+    pub joined: bool,
+    /// The members and their hosts, when it began.
+    pub peers: Vec<(NodeId, usize)>,
+}
+
+/// What is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// Nothing, until then.
+    Nothing(u64),
+    /// This host's node gets a place, under this incarnation.
+    Joining(usize, Incarnation),
+    /// The node of this host goes.
+    Leaving(usize, NodeId),
+}
+
+/// A change to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A node is made on this host.
+    Join(usize),
+    /// The member on this host is told to leave.
+    Leave(usize),
+    /// The member on this host loses its disk, and is removed.
+    LoseDisk(usize),
+}
+
+/// The operator.
+pub struct Operator {
+    rng: Rng,
+    /// What is being done.
+    pub doing: Doing,
+    every_ms: u64,
+}
+
+impl Operator {
+    /// One who changes something every so many milliseconds, about.
+    pub fn new(mut rng: Rng, every_ms: u64) -> Operator {
+        let doing = Doing::Nothing(rng.between(0, 2 * every_ms));
+        Operator { rng, doing, every_ms }
+    }
+
+    /// What to begin now, if anything. `settled`: every group has the members as its voters, so that one of three may be lost.
+    pub fn begin(&mut self, now_ms: u64, spares: &[usize], members: &[usize], settled: bool) -> Option<Change> {
+        let due = matches!(self.doing, Doing::Nothing(until_ms) if now_ms >= until_ms);
+        if !due {
+            return None;
+        }
+        self.rest(now_ms);
+        let mut changes = Vec::new();
+        if members.len() < MEMBERS_WANTED_MAX {
+            changes.extend(spares.iter().map(|&host| Change::Join(host)));
+        }
+        if members.len() > MEMBERS_WANTED_MIN {
+            changes.extend(members.iter().map(|&host| Change::Leave(host)));
+        }
+        if members.len() >= MEMBERS_WANTED_MIN && settled {
+            changes.extend(members.iter().map(|&host| Change::LoseDisk(host)));
+        }
+        if changes.is_empty() { None } else { Some(*self.rng.pick(&changes)) }
+    }
+
+    /// Does nothing for a while.
+    pub fn rest(&mut self, now_ms: u64) {
+        self.doing = Doing::Nothing(now_ms + self.rng.between(200, 2 * self.every_ms));
+    }
+}
+
+/// The host of a member: its address says so.
+pub fn host_of(member: &Member) -> usize {
+    let number = member.address.strip_prefix("host").and_then(|rest| rest.split(':').next());
+    number.and_then(|number| number.parse().ok()).expect("an address of this world")
+}
+
+/// A host's address.
+pub fn address_of(host: usize) -> String {
+    format!("host{host}:9000")
+}
+
+/// All members and their hosts.
+pub fn hosts_of(members: &Arc<Members>) -> Vec<(NodeId, usize)> {
+    members.iter().map(|member| (member.id, host_of(member))).collect()
+}
