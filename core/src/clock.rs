@@ -10,9 +10,10 @@
 //!
 //! Where does a leader begin? A replica that has run since it saw a stamp has counted the time since on its own: it knows what the
 //! clock shows, but for the time for which the stamp was under way, and no wall clock can know better. Of a quorum at least one saw
-//! the stamp of whatever is committed, and the newest leader's stamps count, since what hangs on them was written last. Only when
-//! nobody in the quorum has run since, as after a restart of all, do wall clocks say how much time has passed: the lower median of
-//! the quorum's, so that one wrong wall clock moves nothing forward.
+//! the stamp of whatever is committed, and the newest leader's stamps count, since what hangs on them was written last. A replica
+//! that was restarted asks the others for what they have counted, so that the count is handed on when one after the other is.
+//! Only when nobody in the quorum has it, as after a restart of all, do wall clocks say how much time has passed: the lower
+//! median of the quorum's, so that one wrong wall clock moves nothing forward.
 
 use std::collections::BTreeMap;
 
@@ -28,17 +29,17 @@ pub struct Told {
     pub clock_ms: u64,
     /// The leader whose stamp it knows that from.
     pub term: Term,
-    /// It has run since it saw that stamp: then the clock shows hardly more.
+    /// It has run since it saw that stamp, or was told by one that has: then the clock shows hardly more.
     pub ran_since: bool,
 }
 
-/// The clock was seen: `clock_ms` when this node's monotonic clock showed `at_ms`.
+/// The clock was seen: it showed `clock_ms` when this node's monotonic clock showed `at_ms`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sight {
     term: Term,
     clock_ms: u64,
     at_ms: u64,
-    /// By this process, not by one before it.
+    /// By this process, or by another that runs and told it; not by one before it.
     live: bool,
 }
 
@@ -121,30 +122,43 @@ impl GroupClock {
         self.role = Role::Follows;
     }
 
-    /// What questions and answers are marked with while this replica asks: its term.
-    pub fn round(&self) -> Option<Term> {
+    /// Whether nobody is to be asked.
+    pub fn is_known(&self) -> bool {
         match self.role {
-            Role::Asks(term, _) => Some(term),
-            Role::Follows | Role::Stamps => None,
+            Role::Stamps => true,
+            Role::Follows => self.sight.live,
+            Role::Asks(..) => false,
         }
     }
 
-    /// Who of `peers` is to be asked now: those who have not told. A question that was not answered for a tick is asked again.
+    /// Who of `peers` is to be asked now. A new leader asks those who have not told; a replica that was restarted and has not seen a
+    /// stamp since asks all. A question that was not answered for a tick is asked again.
     pub fn ask(&mut self, peers: &[NodeId], now: Tick, tick_ms: u64) -> Vec<NodeId> {
-        let Role::Asks(_, told) = &self.role else { return Vec::new() };
+        let wanted = |peer: &NodeId| match &self.role {
+            Role::Asks(_, told) => !told.contains_key(peer),
+            Role::Follows => !self.sight.live && self.sight.clock_ms > 0,
+            Role::Stamps => false,
+        };
+        let wanted: Vec<NodeId> = peers.iter().copied().filter(wanted).collect();
         if self.asked_ms.is_some_and(|asked_ms| now.mono_ms.saturating_sub(asked_ms) < tick_ms) {
             return Vec::new();
         }
-        self.asked_ms = Some(now.mono_ms);
-        peers.iter().copied().filter(|peer| !told.contains_key(peer)).collect()
+        self.asked_ms = (!wanted.is_empty()).then_some(now.mono_ms);
+        wanted
     }
 
     /// A replica answers.
-    pub fn take(&mut self, from: NodeId, round: Term, told: Told) {
-        if let Role::Asks(term, all) = &mut self.role
-            && *term == round
-        {
-            all.insert(from, told);
+    pub fn take(&mut self, from: NodeId, round: Term, told: Told, now: Tick) {
+        match &mut self.role {
+            Role::Asks(term, all) if *term == round => drop(all.insert(from, told)),
+            Role::Follows if !self.sight.live && told.ran_since && told.term >= self.sight.term => {
+                let clock_ms = match told.term == self.sight.term {
+                    true => told.clock_ms.max(self.estimate_ms(now)),
+                    false => told.clock_ms,
+                };
+                self.sight = Sight { term: told.term, clock_ms, at_ms: now.mono_ms, live: true };
+            }
+            _ => {}
         }
     }
 
@@ -199,9 +213,9 @@ mod tests {
     fn settle(clock: &mut GroupClock, term: u64, now: Tick, others: &[Told]) -> Settled {
         clock.lead(Term(term));
         let own = clock.told(now);
-        clock.take(NodeId(1), Term(term), own);
+        clock.take(NodeId(1), Term(term), own, now);
         for (at, told) in others.iter().enumerate() {
-            clock.take(NodeId(2 + at as u64), Term(term), *told);
+            clock.take(NodeId(2 + at as u64), Term(term), *told, now);
         }
         clock.settle(now, |told| told.len() == 1 + others.len()).expect("all have told")
     }
@@ -227,11 +241,11 @@ mod tests {
     fn nothing_is_stamped_before_a_quorum_has_told() {
         let mut clock = GroupClock::default();
         clock.lead(Term(2));
-        clock.take(NodeId(1), Term(2), clock.told(at(0)));
-        clock.take(NodeId(2), Term(1), Told::default());
+        clock.take(NodeId(1), Term(2), clock.told(at(0)), at(0));
+        clock.take(NodeId(2), Term(1), Told::default(), at(0));
         assert_eq!(clock.settle(at(0), |told| told.len() == 2), None, "what was told in another round does not count");
         assert_eq!(clock.stamp_ms(at(0)), None);
-        clock.take(NodeId(2), Term(2), Told { wall_ms: 60 * HOUR_MS, ..Told::default() });
+        clock.take(NodeId(2), Term(2), Told { wall_ms: 60 * HOUR_MS, ..Told::default() }, at(0));
         assert!(clock.settle(at(0), |told| told.len() == 2).is_some());
         let begun_ms = clock.stamp_ms(at(0)).unwrap();
         assert_eq!(clock.stamp_ms(at(7)), Some(begun_ms + 7), "its own time passes");
@@ -246,9 +260,32 @@ mod tests {
         assert_eq!(clock.ask(&peers, at(0), 100), [], "a follower asks nobody");
         clock.lead(Term(2));
         assert_eq!(clock.ask(&peers, at(0), 100), peers);
-        clock.take(NodeId(2), Term(2), Told::default());
+        clock.take(NodeId(2), Term(2), Told::default(), at(0));
         assert_eq!(clock.ask(&peers, at(99), 100), []);
         assert_eq!(clock.ask(&peers, at(100), 100), [NodeId(3)]);
+    }
+
+    #[test]
+    fn who_was_restarted_asks_until_somebody_knows() {
+        let peers = [NodeId(2), NodeId(3)];
+        let mut clock = GroupClock::recovered(Term(3), 1_000, at(0));
+        assert_eq!(clock.ask(&peers, at(0), 100), peers);
+        let knows_not = Told { clock_ms: 9_000, term: Term(4), ran_since: false, wall_ms: 0 };
+        clock.take(NodeId(2), Term(3), knows_not, at(10));
+        let knows_an_older_leaders = Told { clock_ms: 9_000, term: Term(2), ran_since: true, wall_ms: 0 };
+        clock.take(NodeId(2), Term(3), knows_an_older_leaders, at(20));
+        assert!(!clock.told(at(20)).ran_since);
+        assert_eq!(clock.ask(&peers, at(100), 100), peers);
+        let knows = Told { clock_ms: 5_000, term: Term(3), ran_since: true, wall_ms: 0 };
+        clock.take(NodeId(3), Term(3), knows, at(120));
+        let told = clock.told(at(150));
+        assert_eq!((told.clock_ms, told.term, told.ran_since), (5_030, Term(3), true));
+        assert_eq!(clock.ask(&peers, at(900), 100), [], "it knows");
+        assert_eq!(
+            GroupClock::default().ask(&peers, at(0), 100),
+            [],
+            "a clock that has not begun is nobody's business"
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The steps by which a leader keeps its group's clock: it asks before it stamps, and stamps when something is due.
+//! The steps by which a group's clock is kept: a leader asks before it stamps, and stamps when something is due; a replica that was
+//! restarted asks as well.
 
 use crate::clock::Told;
 use crate::log::LogEntry;
@@ -14,15 +15,17 @@ pub(crate) fn last_stamp(entries: &[LogEntry]) -> Option<(Term, u64)> {
 }
 
 impl Replica {
-    /// Asks for what is not told yet, and begins to stamp when a quorum has told.
+    /// Asks for what is not told yet. A leader begins to stamp when a quorum has told.
     pub(crate) fn settle_clock(&mut self, turn: &mut Turn) {
-        let (own, now) = (turn.config.node, turn.now);
+        if self.clock.is_known() {
+            return;
+        }
+        let (own, now, round) = (turn.config.node, turn.now, self.raft.term());
         let peers: Vec<NodeId> = self.raft.voters().into_iter().filter(|&voter| voter != own).collect();
-        let Some(round) = self.clock.round() else { return };
-        self.clock.take(own, round, self.clock.told(now));
         for peer in self.clock.ask(&peers, now, turn.config.timing.tick_ms) {
             self.post(peer, Body::ClockAsk { round }, turn);
         }
+        self.clock.take(own, round, self.clock.told(now), now);
         if let Some(settled) = self.clock.settle(now, |told| self.raft.is_quorum(told))
             && settled.is_jump()
         {
@@ -31,14 +34,14 @@ impl Replica {
         }
     }
 
-    /// A leader asks. Any replica answers, and at once.
-    pub(crate) fn tell_clock(&self, leader: NodeId, round: Term, turn: &mut Turn) {
-        self.post(leader, Body::ClockTell { round, told: self.clock.told(turn.now) }, turn);
+    /// A replica asks. Any other answers, and at once.
+    pub(crate) fn tell_clock(&self, peer: NodeId, round: Term, turn: &mut Turn) {
+        self.post(peer, Body::ClockTell { round, told: self.clock.told(turn.now) }, turn);
     }
 
     /// A replica answers.
-    pub(crate) fn clock_told(&mut self, from: NodeId, round: Term, told: Told) {
-        self.clock.take(from, round, told);
+    pub(crate) fn clock_told(&mut self, from: NodeId, round: Term, told: Told, now: Tick) {
+        self.clock.take(from, round, told, now);
     }
 
     /// These entries come to the end of the log.

@@ -69,6 +69,8 @@ kinds! {
     HandedOver = "told to hand over",
     /// A process stood still for a while.
     Paused = "paused",
+    /// A wall clock was set, to what is right or to what is not.
+    WallClockSet = "wall clock set",
     /// A node came back with another number of shards.
     Resharded = "resharded",
 }
