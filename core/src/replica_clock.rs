@@ -3,15 +3,15 @@
 
 use crate::clock::Told;
 use crate::log::LogEntry;
-use crate::machine::entry::{EntryBuilder, stamp_of};
+use crate::machine::entry::{EntryBuilder, Stamp, stamp_of};
 use crate::output::{Event, Output};
 use crate::replica::{Replica, Turn};
 use crate::types::{LogIndex, NodeId, Term, Tick};
 use crate::wire::Body;
 
 /// The last stamp of these entries and its term.
-pub(crate) fn last_stamp(entries: &[LogEntry]) -> Option<(Term, u64)> {
-    entries.iter().rev().find_map(|entry| stamp_of(&entry.data).map(|stamp_ms| (entry.term, stamp_ms)))
+pub(crate) fn last_stamp(entries: &[LogEntry]) -> Option<(Term, Stamp)> {
+    entries.iter().rev().find_map(|entry| stamp_of(&entry.data).map(|stamp| (entry.term, stamp)))
 }
 
 impl Replica {
@@ -46,23 +46,23 @@ impl Replica {
 
     /// These entries come to the end of the log.
     pub(crate) fn see_stamps(&mut self, entries: &[LogEntry], now: Tick) {
-        if let Some((term, stamp_ms)) = last_stamp(entries) {
-            self.clock.saw(term, stamp_ms, now);
+        if let Some((term, stamp)) = last_stamp(entries) {
+            self.clock.saw(term, stamp, now);
         }
     }
 
     /// Moves the clock when something is due and nothing that is written moves it; and again while a step left something over.
     pub(crate) fn stamp_when_due(&mut self, turn: &Turn) {
-        let Some(stamp_ms) = self.clock.stamp_ms(turn.now) else { return };
+        let Some(stamp) = self.clock.stamp(turn.now) else { return };
         let Some(due_ms) = self.applied_clock.next_due_ms else { return };
         let applied = self.applied_index();
-        let left_over = due_ms <= self.applied_clock.clock_ms;
+        let left_over = due_ms <= self.applied_clock.stamp.clock_ms;
         let under_way = self.last_bare_stamp > applied || (self.last_stamped > applied && !left_over);
-        if due_ms > stamp_ms || under_way {
+        if due_ms > stamp.clock_ms || under_way {
             return;
         }
         // What is refused now is due in the next turn, too.
-        if let Ok((_, index)) = self.raft.propose(EntryBuilder::new().finish(stamp_ms)) {
+        if let Ok((_, index)) = self.raft.propose(EntryBuilder::new().finish(stamp)) {
             (self.last_bare_stamp, self.last_stamped) = (index, index);
         }
     }
