@@ -5,7 +5,7 @@ mod support;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use drey_core::log::RecoveredLog;
-use drey_core::machine::entry::EntryBuilder;
+use drey_core::machine::entry::{EntryBuilder, Stamp};
 use drey_core::storage::{Committed, StorageDone, StorageJob, StorageWorker};
 use drey_core::store::{MemoryStore, Store};
 use drey_core::{FOUNDED, LogIndex, Term, Tick, start_shard};
@@ -26,7 +26,7 @@ fn apply<S: Store>(group: &mut BenchmarkGroup<WallTime>, engine: &str, store: S)
                 entry.push(&put(puts));
             }
             index += 1;
-            let commands = entry.finish(0).into();
+            let commands = entry.finish(Stamp::default()).into();
             let entries = vec![Committed { index: LogIndex(index), term: Term(1), commands, wants_replies: true }];
             let done = worker.run(StorageJob::Apply { group: GROUP, entries, configuration: None });
             assert!(matches!(done, StorageDone::Applied { .. }), "{done:?}");

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::error::Error;
-use crate::machine::entry::{COMMAND_HEADER_BYTES, ENTRY_HEADER_BYTES, EntryBuilder};
+use crate::machine::entry::{COMMAND_HEADER_BYTES, ENTRY_HEADER_BYTES, EntryBuilder, Stamp};
 use crate::request::{Command, Reply};
 use crate::types::{GroupId, LogIndex, NodeId, RequestId, Term};
 
@@ -74,13 +74,13 @@ impl Proposals {
     /// Hands each gathered entry to `propose`, stamped with the group's clock. What it refuses was not proposed: the reason is the answer.
     pub fn flush(
         &mut self,
-        clock_ms: u64,
+        stamp: Stamp,
         mut propose: impl FnMut(Vec<u8>) -> Result<(Term, LogIndex), Error>,
         answers: &mut Vec<Answer>,
     ) {
         for gathered in self.gathered.drain(..) {
             let waiters = gathered.waiters;
-            match propose(gathered.entry.finish(clock_ms)) {
+            match propose(gathered.entry.finish(stamp)) {
                 Ok((term, index)) => self.proposed.push_back(Proposed { index, term, waiters }),
                 Err(error) => answers.extend(waiters.into_iter().map(|waiter| (waiter, Err(error.clone())))),
             }

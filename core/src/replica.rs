@@ -144,8 +144,11 @@ impl Replica {
             LogIndex(0) => Configuration::default(),
             _ => Configuration::decode(&stored.configuration)?,
         };
-        let (term, stamp_ms) = last_stamp(&state.entries).unwrap_or_default();
-        let clock = GroupClock::recovered(term.max(stored.term), stamp_ms.max(applied_clock.clock_ms), now);
+        let (term, stamp) = match last_stamp(&state.entries) {
+            Some((term, stamp)) if stamp.clock_ms >= applied_clock.stamp.clock_ms => (term, stamp),
+            _ => (stored.term, applied_clock.stamp),
+        };
+        let clock = GroupClock::recovered(term, stamp, now);
         state.restate(group).into_iter().for_each(|record| log.push(record));
         let entry_bytes_max = config.log_config().entry_bytes_max().min(ENTRY_BYTES_MAX);
         let raft = RaftNode::new(RaftConfig {
@@ -283,7 +286,7 @@ impl Replica {
 
     /// Proposes what was gathered, unless the clock that stamps it is not settled: then it waits.
     fn propose(&mut self, turn: &mut Turn) {
-        let Some(stamp_ms) = self.clock.stamp_ms(turn.now) else { return };
+        let Some(stamp) = self.clock.stamp(turn.now) else { return };
         let (raft, last_stamped) = (&mut self.raft, &mut self.last_stamped);
         let propose = |commands| match raft.propose(commands) {
             Ok((term, index)) => {
@@ -295,7 +298,7 @@ impl Replica {
                 Err(Error::Overloaded("too much is waiting for the quorum".into()))
             }
         };
-        self.proposals.flush(stamp_ms, propose, turn.answers);
+        self.proposals.flush(stamp, propose, turn.answers);
     }
 
     /// Does what Raft wants done.
@@ -408,7 +411,7 @@ impl Replica {
     /// The store has the snapshot, durably.
     pub fn installed(&mut self, clock: AppliedClock, turn: &mut Turn) {
         let install = self.install.as_mut().expect("asked for by this replica");
-        self.clock.saw(install.meta.term, clock.clock_ms, turn.now);
+        self.clock.saw(install.meta.term, clock.stamp, turn.now);
         self.applied_clock = clock;
         turn.log.push(Record::SnapshotDone(self.group, install.meta.clone()));
         let hard_state = install.hard_state.take().unwrap_or(self.logged_hard_state);

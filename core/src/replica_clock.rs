@@ -1,28 +1,31 @@
-//! The steps by which a leader keeps its group's clock: it asks before it stamps, and stamps when something is due.
+//! The steps by which a group's clock is kept: a leader asks before it stamps, and stamps when something is due; a replica that was
+//! restarted asks as well.
 
 use crate::clock::Told;
 use crate::log::LogEntry;
-use crate::machine::entry::{EntryBuilder, stamp_of};
+use crate::machine::entry::{EntryBuilder, Stamp, stamp_of};
 use crate::output::{Event, Output};
 use crate::replica::{Replica, Turn};
 use crate::types::{LogIndex, NodeId, Term, Tick};
 use crate::wire::Body;
 
 /// The last stamp of these entries and its term.
-pub(crate) fn last_stamp(entries: &[LogEntry]) -> Option<(Term, u64)> {
-    entries.iter().rev().find_map(|entry| stamp_of(&entry.data).map(|stamp_ms| (entry.term, stamp_ms)))
+pub(crate) fn last_stamp(entries: &[LogEntry]) -> Option<(Term, Stamp)> {
+    entries.iter().rev().find_map(|entry| stamp_of(&entry.data).map(|stamp| (entry.term, stamp)))
 }
 
 impl Replica {
-    /// Asks for what is not told yet, and begins to stamp when a quorum has told.
+    /// Asks for what is not told yet. A leader begins to stamp when a quorum has told.
     pub(crate) fn settle_clock(&mut self, turn: &mut Turn) {
-        let (own, now) = (turn.config.node, turn.now);
+        if self.clock.is_known() {
+            return;
+        }
+        let (own, now, round) = (turn.config.node, turn.now, self.raft.term());
         let peers: Vec<NodeId> = self.raft.voters().into_iter().filter(|&voter| voter != own).collect();
-        let Some(round) = self.clock.round() else { return };
-        self.clock.take(own, round, self.clock.told(now));
         for peer in self.clock.ask(&peers, now, turn.config.timing.tick_ms) {
             self.post(peer, Body::ClockAsk { round }, turn);
         }
+        self.clock.take(own, round, self.clock.told(now), now);
         if let Some(settled) = self.clock.settle(now, |told| self.raft.is_quorum(told))
             && settled.is_jump()
         {
@@ -31,35 +34,35 @@ impl Replica {
         }
     }
 
-    /// A leader asks. Any replica answers, and at once.
-    pub(crate) fn tell_clock(&self, leader: NodeId, round: Term, turn: &mut Turn) {
-        self.post(leader, Body::ClockTell { round, told: self.clock.told(turn.now) }, turn);
+    /// A replica asks. Any other answers, and at once.
+    pub(crate) fn tell_clock(&self, peer: NodeId, round: Term, turn: &mut Turn) {
+        self.post(peer, Body::ClockTell { round, told: self.clock.told(turn.now) }, turn);
     }
 
     /// A replica answers.
-    pub(crate) fn clock_told(&mut self, from: NodeId, round: Term, told: Told) {
-        self.clock.take(from, round, told);
+    pub(crate) fn clock_told(&mut self, from: NodeId, round: Term, told: Told, now: Tick) {
+        self.clock.take(from, round, told, now);
     }
 
     /// These entries come to the end of the log.
     pub(crate) fn see_stamps(&mut self, entries: &[LogEntry], now: Tick) {
-        if let Some((term, stamp_ms)) = last_stamp(entries) {
-            self.clock.saw(term, stamp_ms, now);
+        if let Some((term, stamp)) = last_stamp(entries) {
+            self.clock.saw(term, stamp, now);
         }
     }
 
     /// Moves the clock when something is due and nothing that is written moves it; and again while a step left something over.
     pub(crate) fn stamp_when_due(&mut self, turn: &Turn) {
-        let Some(stamp_ms) = self.clock.stamp_ms(turn.now) else { return };
+        let Some(stamp) = self.clock.stamp(turn.now) else { return };
         let Some(due_ms) = self.applied_clock.next_due_ms else { return };
         let applied = self.applied_index();
-        let left_over = due_ms <= self.applied_clock.clock_ms;
+        let left_over = due_ms <= self.applied_clock.stamp.clock_ms;
         let under_way = self.last_bare_stamp > applied || (self.last_stamped > applied && !left_over);
-        if due_ms > stamp_ms || under_way {
+        if due_ms > stamp.clock_ms || under_way {
             return;
         }
         // What is refused now is due in the next turn, too.
-        if let Ok((_, index)) = self.raft.propose(EntryBuilder::new().finish(stamp_ms)) {
+        if let Ok((_, index)) = self.raft.propose(EntryBuilder::new().finish(stamp)) {
             (self.last_bare_stamp, self.last_stamped) = (index, index);
         }
     }

@@ -54,8 +54,8 @@ impl Replica {
         match self.confirmation {
             Some((proposed_in, index)) if proposed_in == term => self.raft.committed() >= index,
             _ => {
-                let stamp_ms = self.clock.stamp_ms(turn.now);
-                let proposed = stamp_ms.map(|stamp_ms| self.raft.propose(EntryBuilder::new().finish(stamp_ms)));
+                let stamp = self.clock.stamp(turn.now);
+                let proposed = stamp.map(|stamp| self.raft.propose(EntryBuilder::new().finish(stamp)));
                 self.confirmation = proposed.and_then(Result::ok);
                 false
             }

@@ -315,7 +315,7 @@ impl Shard {
                 self.one(now, group, out, |replica, turn| replica.tell_clock(from, round, turn));
             }
             Body::ClockTell { round, told } => {
-                self.one(now, group, out, |replica, _| replica.clock_told(from, round, told));
+                self.one(now, group, out, |replica, turn| replica.clock_told(from, round, told, turn.now));
             }
         }
     }

@@ -19,6 +19,7 @@ pub(crate) use chunk::is_chunk_of;
 pub use worker::StorageWorker;
 
 use crate::error::Error;
+use crate::machine::entry::Stamp;
 use crate::request::{ReadOp, Reply};
 use crate::store::StoreError;
 use crate::system::Members;
@@ -51,8 +52,8 @@ pub struct SnapshotMeta {
 /// What a group's state says of time, in milliseconds on the group's clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AppliedClock {
-    /// What the clock shows: the highest stamp of an applied entry. What expires up to here is gone.
-    pub clock_ms: u64,
+    /// The highest stamp of an applied entry. What expires up to what the clock shows there is gone.
+    pub stamp: Stamp,
     /// When the next key expires, or earlier. None: no key has a time to live.
     pub next_due_ms: Option<u64>,
 }

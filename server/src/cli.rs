@@ -74,6 +74,9 @@ pub enum ClientCommand {
     /// Remove a key
     #[command(override_usage = "drey delete [OPTIONS] [BUCKET] <KEY>")]
     Delete(data::DeleteArgs),
+    /// Let a key go after some time, or no more
+    #[command(override_usage = "drey expire [OPTIONS] [BUCKET] <KEY> <TIME|never>")]
+    Expire(data::ExpireArgs),
     /// List the entries of a range, in order
     Scan(data::ScanArgs),
     /// Show a node: its address, what it runs, and whether it can serve
@@ -157,6 +160,7 @@ async fn dispatch(common: &CommonArgs, command: ClientCommand) -> Result<(), Fai
         ClientCommand::Set(args) => data::set(&mut context, args).await,
         ClientCommand::Get(args) => data::get(&mut context, args).await,
         ClientCommand::Delete(args) => data::delete(&mut context, args).await,
+        ClientCommand::Expire(args) => data::expire(&mut context, args).await,
         ClientCommand::Scan(args) => data::scan(&mut context, args).await,
         ClientCommand::Node => cluster::node(&mut context).await,
         ClientCommand::Cluster => cluster::cluster(&mut context).await,

@@ -104,6 +104,34 @@ fn bytes_go_in_and_out_as_they_are() {
 }
 
 #[test]
+fn times_to_live_are_given_changed_and_shown() {
+    let cluster = Cluster::of(1);
+    drey(&cluster, "set k v --ttl 5m").done();
+    let entry = "{\"key\":\"k\",\"value\":\"v\",\"version\":1,\"ttl_ms\":300000}\n";
+    assert_eq!(drey(&cluster, "get k --output json").done().text(), entry);
+    assert_eq!(drey(&cluster, "scan").done().text(), entry);
+    assert!(drey(&cluster, "ls default --output text").done().text().contains("5m 0s  v"));
+    let answer = "{\"bucket\":\"default\",\"key\":\"k\",\"ttl_ms\":7000,\"version\":2}\n";
+    assert_eq!(drey(&cluster, "expire k 7").done().text(), answer);
+    assert_eq!(drey(&cluster, "get k --output json").done().json()["ttl_ms"], 7_000);
+    assert_eq!(drey(&cluster, "expire default k never --output text").done().text(), "version 3\n");
+    assert_eq!(drey(&cluster, "get k --output json").done().json()["ttl_ms"], serde_json::Value::Null);
+    drey(&cluster, "expire nobody 5s").failed(1, &["key `nobody` is not in bucket `default`"]);
+    drey(&cluster, "expire k soon").failed(2, &["`soon` is no time to live", "or never"]);
+    drey(&cluster, "expire k 36501d").failed(2, &["the longest time to live is 36500d"]);
+
+    assert_eq!(drey(&cluster, "create short --ttl 1500ms").done().json()["default_ttl_ms"], 1_500);
+    drey(&cluster, "set short k v").done();
+    assert_eq!(drey(&cluster, "get short k --output json").done().json()["ttl_ms"], 1_500);
+    assert!(drey(&cluster, "ls --output text").done().text().lines().any(|line| line.ends_with("1s")));
+    for bad in ["set k v --ttl 0", "set k v --ttl 5x", "create b --ttl never", "set k v --ttl 5s5m"] {
+        let ended = drey(&cluster, bad);
+        assert_eq!((ended.code, ended.text()), (Some(2), ""), "{bad}: {ended:?}");
+        assert!(ended.err.contains("--ttl"), "{ended:?}");
+    }
+}
+
+#[test]
 fn conditions_have_their_exit_code() {
     let cluster = Cluster::of(1);
     drey(&cluster, "set k 1 --if-absent").done();
@@ -131,7 +159,7 @@ fn buckets_are_created_listed_and_dropped() {
     assert_eq!((&names[1]["keys_estimate"], &names[1]["bytes_estimate"]), (&1.into(), &9.into()));
     let table = drey(&cluster, "ls --output text").done();
     let lines: Vec<Vec<&str>> = table.text().lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[0], ["BUCKET", "GROUP", "KEYS", "SIZE"]);
+    assert_eq!(lines[0], ["BUCKET", "GROUP", "KEYS", "SIZE", "TTL"]);
     assert_eq!((lines[2][0], lines[2][2], lines[2][3]), ("users", "~1", "~9"));
 
     assert_eq!(drey(&cluster, "drop users").done().text(), "{\"name\":\"users\",\"dropped\":true}\n");
@@ -159,7 +187,8 @@ fn entries_are_listed_in_order() {
     assert_eq!(drey(&cluster, "scan --keys-only --limit 1").done().text(), "{\"key\":\"a\",\"version\":1}\n");
 
     let table = drey(&cluster, "scan --limit 3 --output text").done();
-    let expected = "KEY     VERSION  VALUE\na             1  value-a\nb1            2  value-b1\nb2            3  value-b2\n\
+    let expected = "KEY     VERSION       TTL  VALUE\na             1         -  value-a\n\
+                    b1            2         -  value-b1\nb2            3         -  value-b2\n\
                     more entries follow: raise --limit, or go on from the last key\n";
     assert_eq!(table.text(), expected);
     drey(&cluster, "create empty").done();
@@ -273,7 +302,7 @@ fn a_command_line_that_cannot_be_right_is_usage() {
         assert!(!ended.err.is_empty(), "{line}");
     }
     let help = drey(&cluster, "--help").done();
-    for name in ["start", "demo", "create", "drop", "ls", "set", "get", "delete", "scan", "node", "cluster"] {
+    for name in ["start", "demo", "create", "drop", "ls", "set", "get", "delete", "expire", "scan", "node", "cluster"] {
         assert!(help.text().lines().any(|line| line.starts_with(&format!("  {name} "))), "no {name} in the help");
     }
 }

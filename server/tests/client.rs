@@ -63,6 +63,16 @@ async fn every_call_does_what_it_says() {
     let both = users.get_many(vec!["bob".into(), "alice".into()], ReadMode::Linearizable).await.expect("read");
     assert_eq!(both, [None, Some(entry)]);
 
+    users.put_for("carol", "red", Duration::from_secs(5)).await.expect("written");
+    let ttl_ms = async || users.get("carol").await.expect("read").expect("there").ttl_ms;
+    assert_eq!(ttl_ms().await, Some(5_000));
+    assert!(users.expire("carol", Some(Duration::from_millis(70))).await.expect("changed"));
+    assert_eq!(ttl_ms().await, Some(70));
+    assert!(users.expire("carol", None).await.expect("changed"));
+    assert_eq!(ttl_ms().await, None);
+    assert!(!users.expire("dave", None).await.expect("answered"));
+    assert!(users.delete("carol").await.expect("deleted"));
+
     let batch = Batch::new().put("bob", "green").delete("alice").op(op::Op::Get("bob".into()));
     let answer = users.batch(batch).await.expect("applied");
     assert!(answer.version > version);

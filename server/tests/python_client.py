@@ -279,6 +279,50 @@ def check_pairs(node, bucket):
         assert node.get(bucket, b"txn").value == b"2"
 
 
+def check_times_to_live(node, bucket):
+    def expire(key, **fields):
+        return node.kv.Expire(drey.ExpireRequest(bucket=bucket, key=key, **fields), timeout=TIMEOUT_S)
+
+    def gone_at(key):
+        while node.get(bucket, key) is not None:
+            time.sleep(0.01)
+        return time.monotonic()
+
+    @check("Kv.Put with ttl_ms: the key is there so long, and not much longer")
+    def _():
+        begun = time.monotonic()
+        node.put(bucket, b"ttl", b"v", ttl_ms=700)
+        written = time.monotonic()
+        left = node.get(bucket, b"ttl").ttl_ms
+        assert 1 <= left <= 700, left
+        gone = gone_at(b"ttl")
+        assert gone - begun >= 0.7, "gone early"
+        assert gone - written < 0.7 + TIMEOUT_S, "gone late"
+
+    @check("Kv.Expire sets, clears, and knows what is not there")
+    def _():
+        version = node.put(bucket, b"ttl-changed", b"v", ttl_ms=60_000).version
+        answer = expire(b"ttl-changed", ttl_ms=5_000)
+        assert answer.existed and answer.version > version, answer
+        entry = node.get(bucket, b"ttl-changed")
+        assert entry.ttl_ms <= 5_000 and entry.version == answer.version and entry.value == b"v", entry
+        assert expire(b"ttl-changed").existed
+        assert not node.get(bucket, b"ttl-changed").HasField("ttl_ms")
+        assert not expire(b"ttl-nobody", ttl_ms=5_000).existed
+        expect_error(lambda: expire(b"ttl-changed", ttl_ms=0), grpc.StatusCode.INVALID_ARGUMENT, "invalid_argument")
+
+    @check("a bucket gives its default_ttl_ms to what is written without")
+    def _():
+        short = bucket + "-short"
+        made = node.buckets.Create(drey.CreateBucketRequest(name=short, default_ttl_ms=60_000), timeout=TIMEOUT_S)
+        assert made.bucket.default_ttl_ms == 60_000, made
+        node.put(short, b"k", b"v")
+        node.batch(short, drey.Op(put=drey.PutOp(key=b"own", value=b"v", ttl_ms=5_000)))
+        assert 5_000 < node.get(short, b"k").ttl_ms <= 60_000
+        assert node.get(short, b"own").ttl_ms <= 5_000
+        node.buckets.Drop(drey.DropBucketRequest(name=short), timeout=TIMEOUT_S)
+
+
 def check_sessions(node, bucket):
     def open_session():
         return node.kv.OpenSession(drey.OpenSessionRequest(bucket=bucket), timeout=TIMEOUT_S).session
@@ -481,6 +525,7 @@ def main(addresses):
     check_cluster(node)
     check_buckets(node, bucket)
     check_pairs(node, bucket)
+    check_times_to_live(node, bucket)
     check_sessions(node, bucket)
     check_scans(node, bucket)
     check_errors(node, bucket)

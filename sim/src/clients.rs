@@ -18,6 +18,7 @@ use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::sessions::{Repeatable, Sessions, Settled};
 use crate::shared::Shared;
+use crate::timed::{Timed, TimedId};
 use crate::workload::Workload;
 
 /// Behind its deadline a call is given up: its answer was lost.
@@ -26,6 +27,9 @@ const LOST_AFTER_MS: u64 = 400;
 const TASK_DEADLINE_MS: u64 = 1_500;
 /// Until a task that failed is tried again.
 const TASK_RETRY_MS: u64 = 100;
+
+/// So many clients beside those of the plan ask about keys with times to live, and draw nothing else.
+const TIMED_CLIENTS: usize = 2;
 
 /// A call on its way, as both ends see it.
 #[derive(Clone, Debug)]
@@ -58,6 +62,8 @@ pub enum Task {
     System(SystemWrite),
     /// A look at who they are.
     Members,
+    /// Something about a key with a time to live. What follows from its answer is for [`Timed`] to say.
+    Timed(TimedId),
     /// A session for a client. Not tried again: the client will want one again.
     OpenSession(usize, BucketName),
 }
@@ -81,9 +87,12 @@ enum State {
 /// All clients.
 pub struct Clients {
     rng: Rng,
+    timed_rng: Rng,
     plan: Plan,
     /// What they ask.
     pub workload: Workload,
+    /// What some of them ask about keys with times to live, and saw.
+    pub timed: Timed,
     /// What they saw.
     pub history: History,
     states: Vec<State>,
@@ -111,11 +120,13 @@ impl Clients {
         let creates = workload.buckets.iter().skip(1).map(|bucket| (0, Task::Create(bucket.clone())));
         Clients {
             rng: Rng::stream(plan.seed, "clients", 0),
+            timed_rng: Rng::stream(plan.seed, "timed", 0),
             tasks: creates.collect(),
+            timed: Timed::new(workload.buckets.clone(), plan.groups),
             workload,
             history: History::default(),
-            states: (0..plan.clients.clients).map(|_| State::Idle(0)).collect(),
-            sessions: (0..plan.clients.clients).map(|_| Sessions::default()).collect(),
+            states: (0..plan.clients.clients + TIMED_CLIENTS).map(|_| State::Idle(0)).collect(),
+            sessions: (0..plan.clients.clients + TIMED_CLIENTS).map(|_| Sessions::default()).collect(),
             working: true,
             hosts: (1..=plan.nodes).collect(),
             members: None,
@@ -207,6 +218,10 @@ impl Clients {
         if !self.working {
             return None;
         }
+        if client >= self.plan.clients.clients {
+            let id = self.timed.draw(now_ms, &mut self.timed_rng);
+            return Some(self.ask_task(client, Task::Timed(id), shared));
+        }
         let (object, call) = self.workload.draw(now_ms, &mut self.rng);
         let node = self.any_node();
         if self.needs_session(client, object, &call) {
@@ -245,6 +260,13 @@ impl Clients {
                 let operation = Operation::Read(SYSTEM_GROUP, ReadMode::Linearizable, ReadOp::Members);
                 let node = self.any_node();
                 (node, self.send_off(client, operation, TASK_DEADLINE_MS, None, Some(task), shared))
+            }
+            Task::Timed(id) => {
+                let operation = self.timed.operation(*id, shared.now_ms);
+                let (shortest, longest) = self.plan.clients.deadline_ms;
+                let deadline_in_ms = self.timed_rng.between(shortest, longest);
+                let node = *self.timed_rng.pick(&self.hosts);
+                (node, self.send_off(client, operation, deadline_in_ms, None, Some(task), shared))
             }
             Task::Put(object, node) => {
                 let call = Call::Put { slot: 0, value: self.workload.new_value(), guard: None };
@@ -343,7 +365,7 @@ impl Clients {
             return;
         };
         shared.exchange.asked.remove(&id);
-        let Some(recorded) = recorded else { return self.answered_unrecorded(task, &answer, shared.now_ms) };
+        let Some(recorded) = recorded else { return self.answered_unrecorded(task, &answer, shared) };
         let session_expired = answer == Err(Error::SessionExpired);
         if session_expired {
             let object = self.history.operations[recorded].object;
@@ -381,7 +403,10 @@ impl Clients {
         }
         match recorded {
             Some(recorded) => self.record(recorded, Outcome::Unknown, task, shared.now_ms),
-            None => self.again(task, shared.now_ms),
+            None => match task {
+                Some(Task::Timed(id)) => self.timed_answered(id, None, shared),
+                task => self.again(task, shared.now_ms),
+            },
         }
     }
 
@@ -391,8 +416,9 @@ impl Clients {
     }
 
     /// What the checkers do not look at.
-    fn answered_unrecorded(&mut self, task: Option<Task>, answer: &Result<Reply, Error>, now_ms: u64) {
+    fn answered_unrecorded(&mut self, task: Option<Task>, answer: &Result<Reply, Error>, shared: &mut Shared) {
         match (task, answer) {
+            (Some(Task::Timed(id)), answer) => self.timed_answered(id, Some(answer), shared),
             (Some(Task::OpenSession(client, bucket)), Ok(Reply::SessionOpened { session })) => {
                 let group = group_of(&bucket, self.plan.groups);
                 self.sessions[client].opened(group, *session);
@@ -404,8 +430,27 @@ impl Clients {
                 }
             }
             (Some(Task::System(_)), Err(Error::Refused(_) | Error::InvalidArgument(_))) => self.refused = true,
-            (task, _) => self.again(task, now_ms),
+            (task, _) => self.again(task, shared.now_ms),
         }
+    }
+
+    fn timed_answered(&mut self, id: TimedId, answer: Option<&Result<Reply, Error>>, shared: &mut Shared) {
+        match self.timed.answered(id, answer, shared.now_ms) {
+            Ok(next) => self.tasks.extend(next.into_iter().map(|(at_ms, id)| (at_ms, Task::Timed(id)))),
+            Err(seen) => shared.violated(Violation::new("answers fit their questions", seen)),
+        }
+    }
+
+    /// Puts keys with times to live, now that nothing goes wrong any more, and looks whether they go.
+    pub fn add_timed_probes(&mut self) {
+        let probes = self.timed.probes(&mut self.timed_rng);
+        self.tasks.extend(probes.into_iter().map(|id| (0, Task::Timed(id))));
+    }
+
+    /// Reads all keys with times to live once more.
+    pub fn add_last_timed_reads(&mut self) {
+        let reads = self.timed.last_reads();
+        self.tasks.extend(reads.into_iter().map(|id| (0, Task::Timed(id))));
     }
 
     fn record(&mut self, recorded: usize, outcome: Outcome, task: Option<Task>, now_ms: u64) {

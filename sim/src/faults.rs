@@ -75,6 +75,8 @@ kinds! {
     Left = "left",
     /// A member lost its disk.
     DiskGone = "disk gone",
+    /// A wall clock was set, to what is right or to what is not.
+    WallClockSet = "wall clock set",
     /// A node came back with another number of shards.
     Resharded = "resharded",
 }

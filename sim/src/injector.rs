@@ -25,11 +25,15 @@ pub enum Act {
     Pause(usize, u64),
     /// So much of everything is lost, in per mille.
     Loss(u32),
+    /// A node's wall clock is set so many milliseconds off; all others are right from now on.
+    SetWallClock(usize, i64),
 }
 
 /// Draws the faults of a run.
 pub struct Injector {
     rng: Rng,
+    walls: Rng,
+    next_wall_ms: u64,
     plan: Rc<Plan>,
     next_ms: u64,
     ends: BTreeMap<(u64, u64), Act>,
@@ -41,7 +45,9 @@ impl Injector {
     pub fn new(plan: Rc<Plan>) -> Injector {
         let mut rng = Rng::stream(plan.seed, "injector", 0);
         let next_ms = rng.between(0, 2 * plan.fault_every_ms);
-        Injector { rng, plan, next_ms, ends: BTreeMap::new(), count: 0 }
+        let mut walls = Rng::stream(plan.seed, "walls", 0);
+        let next_wall_ms = if plan.wall_every_ms == 0 { u64::MAX } else { walls.between(0, 2 * plan.wall_every_ms) };
+        Injector { rng, walls, next_wall_ms, plan, next_ms, ends: BTreeMap::new(), count: 0 }
     }
 
     /// What begins or ends now.
@@ -56,6 +62,10 @@ impl Injector {
             self.next_ms = now_ms + self.rng.between(50, 2 * self.plan.fault_every_ms);
             acts.extend(self.draw(now_ms));
         }
+        if now_ms >= self.next_wall_ms {
+            self.next_wall_ms = now_ms + self.walls.between(50, 2 * self.plan.wall_every_ms);
+            acts.push(self.set_wall_clock());
+        }
         acts
     }
 
@@ -63,6 +73,8 @@ impl Injector {
     pub fn stop(&mut self) {
         self.ends.clear();
         self.next_ms = u64::MAX;
+        // What is wrong stays wrong.
+        self.next_wall_ms = u64::MAX;
     }
 
     /// How long until a node that went down starts again.
@@ -109,6 +121,14 @@ impl Injector {
                 Act::Loss(self.rng.between(150, 600) as u32)
             }
         })
+    }
+
+    /// By a second to some hours, forward or back; or all are right again.
+    fn set_wall_clock(&mut self) -> Act {
+        let node = 1 + self.walls.below(self.plan.nodes as u64) as usize;
+        let wrong_ms = (1_000 << self.walls.between(0, 14)) + self.walls.between(0, 999) as i64;
+        let sign = *self.walls.pick(&[1, 1, -1, -1, 0]);
+        Act::SetWallClock(node, sign * wrong_ms)
     }
 
     fn node(&mut self) -> usize {

@@ -39,6 +39,7 @@ pub mod run;
 pub mod sessions;
 pub mod shared;
 pub mod store;
+pub mod timed;
 pub mod trace;
 pub mod workload;
 pub mod world;

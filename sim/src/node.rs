@@ -11,6 +11,7 @@ use drey_core::{ClusterId, Incarnation, NodeId, ShardId, Tick, start_shard};
 use turmoil::net::UdpSocket;
 
 use crate::checker::Violation;
+use crate::checker::expiry::RIGHT_WALLS_DIFFER_MS_MAX;
 use crate::disk::Disk;
 use crate::faults::Fault;
 use crate::links::Links;
@@ -25,8 +26,8 @@ use crate::store::SharedStore;
 pub const CLUSTER: ClusterId = ClusterId(0x5eed);
 /// The time on the nodes' clocks when the world begins, in milliseconds since 1970.
 const EPOCH_MS: u64 = 1_800_000_000_000;
-/// How far a node's clock may be off.
-const SKEW_MS_MAX: u64 = 120_000;
+/// How far a wall clock is off that is right.
+const SKEW_MS_MAX: u64 = RIGHT_WALLS_DIFFER_MS_MAX / 4;
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub struct Node {
     shards: u32,
     starts: u64,
     skew_ms: u64,
+    /// How far somebody has set its wall clock off.
+    wrong_ms: i64,
     storage: StoragePlan,
     /// The process, while there is one.
     pub process: Option<Process>,
@@ -101,6 +104,7 @@ impl Node {
             shards: plan.shards[host - 1],
             starts: 0,
             skew_ms: rng.between(0, 2 * SKEW_MS_MAX),
+            wrong_ms: 0,
             storage: plan.storage,
             process: None,
             dies_at_start: false,
@@ -113,6 +117,21 @@ impl Node {
     /// Its id; 0 while it is no member.
     pub fn id(&self) -> NodeId {
         self.part.as_ref().map_or(NodeId(0), |part| part.id)
+    }
+
+    fn wall_base_ms(&self) -> u64 {
+        (EPOCH_MS - SKEW_MS_MAX + self.skew_ms).saturating_add_signed(self.wrong_ms)
+    }
+
+    /// Somebody sets its wall clock so far off, or right (0). Whether that changes anything.
+    pub fn set_wall_clock(&mut self, wrong_ms: i64) -> bool {
+        let changes = self.wrong_ms != wrong_ms;
+        self.wrong_ms = wrong_ms;
+        let wall_base_ms = self.wall_base_ms();
+        if let Some(process) = &mut self.process {
+            process.clock.wall_base_ms = wall_base_ms;
+        }
+        changes
     }
 
     /// Its own number among the hosts.
@@ -152,7 +171,7 @@ impl Node {
             }
         };
         let mono_base_ms = self.rng.between(0, 1_000_000);
-        let clock = Clock { mono_base_ms, wall_base_ms: EPOCH_MS - SKEW_MS_MAX + self.skew_ms };
+        let clock = Clock { mono_base_ms, wall_base_ms: self.wall_base_ms() };
         let mut shards = Vec::new();
         for shard in 0..self.shards {
             let seed = self.rng.next_u64();
@@ -251,7 +270,6 @@ impl Node {
             }
         }
         self.dies_at_start = may_change && self.rng.chance(120);
-        self.skew_ms = self.rng.between(0, 2 * SKEW_MS_MAX);
     }
 
     fn lose_power(&mut self, shared: &mut Shared) {
@@ -295,8 +313,10 @@ impl Node {
 /// A process's clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    mono_base_ms: u64,
-    wall_base_ms: u64,
+    /// Of the monotonic clock.
+    pub mono_base_ms: u64,
+    /// Of the wall clock.
+    pub wall_base_ms: u64,
 }
 
 impl Clock {

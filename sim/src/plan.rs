@@ -30,6 +30,8 @@ pub struct Plan {
     pub faults_ms: u64,
     /// Between two planned faults, about.
     pub fault_every_ms: u64,
+    /// Between two settings of a wall clock, about; 0: nobody touches them.
+    pub wall_every_ms: u64,
     /// Datagrams between nodes.
     pub network: NetworkPlan,
     /// Disks and stores.
@@ -139,6 +141,7 @@ impl Plan {
             },
             faults_ms: 28_000,
             fault_every_ms: rng.between(1_000, 5_000),
+            wall_every_ms: if Rng::stream(seed, "walls", 1).chance(800) { 2_500 } else { 0 },
             network: NetworkPlan {
                 latency_ms_max: rng.between(5, 30),
                 loss: sometimes(rng, 80),

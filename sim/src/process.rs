@@ -90,7 +90,8 @@ pub struct Process {
     config: Config,
     storage: StoragePlan,
     rng: Rng,
-    clock: Clock,
+    /// What time it thinks that it is.
+    pub clock: Clock,
     shards: Vec<Running>,
     links: Links,
     pending: Pending,

@@ -1,6 +1,6 @@
 //! One run of a seed, from the first tick to the last check; and the two runs of the same seed that must not differ.
 
-use crate::checker::{Violation, check_history};
+use crate::checker::{Violation, check_history, expiry};
 use crate::clients::Task;
 use crate::faults::Faults;
 use crate::history::ObjectId;
@@ -75,7 +75,10 @@ pub fn run_plan(plan: &Plan, text: Text) -> Report {
     let mut recovery_ms = 0;
     let verdict = play(&mut world, plan, &mut recovery_ms);
     let history = world.clients.borrow_mut().finish();
-    let verdict = verdict.and_then(|()| check_history(&history)).and_then(|()| check_enough(&world));
+    let verdict = verdict
+        .and_then(|()| check_history(&history))
+        .and_then(|()| expiry::check(&world.clients.borrow().timed))
+        .and_then(|()| check_enough(&world));
     let mut shared = world.shared.borrow_mut();
     shared.trace.mark();
     Report {
@@ -124,9 +127,12 @@ fn play(world: &mut World, plan: &Plan, recovery_ms: &mut u64) -> Result<(), Vio
     add_probes(world, &stay_down);
     finish_tasks(world, "progress after healing", RECOVERY_MS_MAX)?;
     *recovery_ms = world.now_ms() - healed_ms;
+    world.clients.borrow_mut().add_timed_probes();
+    finish_tasks(world, "progress after healing", RECOVERY_MS_MAX)?;
     world.start_all();
     converge(world, plan)?;
     add_last_reads(world);
+    world.clients.borrow_mut().add_last_timed_reads();
     finish_tasks(world, "progress after healing", RECOVERY_MS_MAX)?;
     let quiet_ms = world.now_ms() + QUIET_MS;
     world.run_until(|world| world.now_ms() >= SIMULATED_MS_MIN.max(quiet_ms))?;

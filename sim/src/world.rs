@@ -169,6 +169,15 @@ impl World {
                     shared.happened(Fault::Paused, format_args!("node {node} for {length_ms} ms"));
                 }
             }
+            Act::SetWallClock(node, wrong_ms) => {
+                for (number, other) in self.nodes.iter().enumerate() {
+                    let wrong_ms = if number + 1 == node { wrong_ms } else { 0 };
+                    if other.borrow_mut().set_wall_clock(wrong_ms) {
+                        let mut shared = self.shared.borrow_mut();
+                        shared.happened(Fault::WallClockSet, format_args!("node {}: {wrong_ms} ms off", number + 1));
+                    }
+                }
+            }
             Act::Loss(per_mille) => self.shared.borrow_mut().network.rates.loss = per_mille,
         }
     }

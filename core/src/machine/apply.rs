@@ -112,7 +112,10 @@ impl Batch<'_> {
         };
         let meta = &mut self.machine.meta;
         meta.epoch = meta.epoch.max(commands.epoch);
-        meta.clock_ms = meta.clock_ms.max(commands.clock_ms);
+        // It never falls, whatever a leader says. Format 1 says nothing.
+        if commands.stamp.clock_ms >= meta.stamp.clock_ms.max(1) {
+            meta.stamp = commands.stamp;
+        }
         // The first entry of a leader has no payload at all, and no stamp that could make anything due.
         if !entry.commands.is_empty() {
             let bare = commands.size_hint().0 == 0;
@@ -320,7 +323,7 @@ impl Batch<'_> {
         let existed = before.record.is_some();
         if let Some(record) = before.record {
             self.machine.meta.version = self.next_version();
-            let expiry_ms = ttl_ms.map(|ttl_ms| self.machine.meta.clock_ms.saturating_add(ttl_ms));
+            let expiry_ms = ttl_ms.map(|ttl_ms| self.machine.meta.stamp.clock_ms.saturating_add(ttl_ms));
             let record = ValueRecord { version: self.machine.meta.version, expiry_ms, ..record };
             self.replace(target, key, before.expiry_ms, Some(&record));
         }
@@ -339,7 +342,7 @@ impl Batch<'_> {
 
     /// When a value that is written now expires.
     pub(super) fn expiry_ms(&self, target: &Target, ttl_ms: Option<u64>) -> Option<u64> {
-        ttl_ms.or(target.default_ttl_ms).map(|ttl_ms| self.machine.meta.clock_ms.saturating_add(ttl_ms))
+        ttl_ms.or(target.default_ttl_ms).map(|ttl_ms| self.machine.meta.stamp.clock_ms.saturating_add(ttl_ms))
     }
 
     /// Puts a record in the place of what lies under a key, in the expiry index too. `before_ms`: as [`Before`] has it.
@@ -365,14 +368,14 @@ impl Batch<'_> {
 
     /// A value as a user sees it in the answer to a write, the same on every replica.
     pub(super) fn entry_of(&self, key: &Key, record: ValueRecord) -> Entry {
-        record.entry(key.as_bytes(), self.machine.meta.clock_ms)
+        record.entry(key.as_bytes(), self.machine.meta.stamp.clock_ms)
     }
 
     /// What is under a key now, the writes of this batch included.
     pub(super) fn before(&self, target: &Target, key: &Key) -> Result<Before, StoreError> {
         let record = self.find_record(&target.key(key))?;
         let expiry_ms = record.as_ref().and_then(|record| record.expiry_ms);
-        let clock_ms = self.machine.meta.clock_ms;
+        let clock_ms = self.machine.meta.stamp.clock_ms;
         Ok(Before { record: record.filter(|record| record.lives_at(clock_ms)), expiry_ms })
     }
 

@@ -1,10 +1,11 @@
 //! The payload of a log entry: all commands that a group got in one turn, behind a small header.
 //!
 //! ```text
-//! format u8 = 1 | epoch u64 | clock ms u64 | count u32 | count x (length u32 | command)
+//! format u8 = 2 | epoch u64 | clock ms u64 | walls ahead ms i64 | count u32 | count x (length u32 | command)
 //! ```
 //! The epoch is 0 until recovery after a lost quorum exists. The clock is the leader's stamp: what the group's clock shows when the
-//! entry is proposed, in milliseconds. An entry without commands is a bare stamp.
+//! entry is proposed, and how far the wall clocks were ahead of it when the leader began. An entry without commands is a bare
+//! stamp. Format 1 had no stamps: its clock is 0, and what follows it is missing.
 
 use bytes::Bytes;
 
@@ -12,13 +13,24 @@ use crate::limits::ENTRY_BYTES_MAX;
 use crate::machine::{Cursor, DecodeError};
 use crate::request::Command;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+const FORMAT_WITHOUT_STAMP: u8 = 1;
 const CLOCK_AT: usize = 1 + 8;
-const COUNT_AT: usize = CLOCK_AT + 8;
+const WALLS_AHEAD_AT: usize = CLOCK_AT + 8;
+const COUNT_AT: usize = WALLS_AHEAD_AT + 8;
 /// What an entry has before its first command.
 pub const ENTRY_HEADER_BYTES: usize = COUNT_AT + 4;
 /// What an entry has in front of each command.
 pub const COMMAND_HEADER_BYTES: usize = 4;
+
+/// What a leader says of the group's clock with each entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// What the clock shows, in milliseconds; 0: nothing.
+    pub clock_ms: u64,
+    /// By how much a wall clock that is right may be ahead of it at the most, or behind, if negative.
+    pub walls_ahead_ms: i64,
+}
 
 /// Builds an entry's payload, command by command. The caller keeps [`EntryBuilder::len`] within [`ENTRY_BYTES_MAX`].
 #[derive(Debug)]
@@ -71,18 +83,20 @@ impl EntryBuilder {
         self.count as usize
     }
 
-    /// The payload, stamped with the group's clock. 0 is no stamp.
-    pub fn finish(mut self, clock_ms: u64) -> Vec<u8> {
-        self.bytes[CLOCK_AT..COUNT_AT].copy_from_slice(&clock_ms.to_le_bytes());
+    /// The payload, stamped with the group's clock.
+    pub fn finish(mut self, stamp: Stamp) -> Vec<u8> {
+        self.bytes[CLOCK_AT..WALLS_AHEAD_AT].copy_from_slice(&stamp.clock_ms.to_le_bytes());
+        self.bytes[WALLS_AHEAD_AT..COUNT_AT].copy_from_slice(&stamp.walls_ahead_ms.to_le_bytes());
         self.bytes[COUNT_AT..ENTRY_HEADER_BYTES].copy_from_slice(&self.count.to_le_bytes());
         self.bytes
     }
 }
 
 /// The stamp of an entry's payload, without reading it further. None: it has none.
-pub(crate) fn stamp_of(payload: &[u8]) -> Option<u64> {
-    let stamp = payload.get(CLOCK_AT..COUNT_AT)?.try_into().map(u64::from_le_bytes).ok()?;
-    (payload.first() == Some(&FORMAT) && stamp > 0).then_some(stamp)
+pub(crate) fn stamp_of(payload: &[u8]) -> Option<Stamp> {
+    let number = |at: usize| payload.get(at..at + 8)?.try_into().map(u64::from_le_bytes).ok();
+    let stamp = Stamp { clock_ms: number(CLOCK_AT)?, walls_ahead_ms: number(WALLS_AHEAD_AT)?.cast_signed() };
+    (payload.first() == Some(&FORMAT) && stamp.clock_ms > 0).then_some(stamp)
 }
 
 /// An entry's payload as it is read: an iterator over its commands. It yields exactly as many items as the header says, so that
@@ -90,8 +104,8 @@ pub(crate) fn stamp_of(payload: &[u8]) -> Option<u64> {
 pub struct EntryCommands {
     /// The leader's epoch; 0 for now.
     pub epoch: u64,
-    /// The leader's stamp of the group's clock; 0: none.
-    pub clock_ms: u64,
+    /// The leader's stamp of the group's clock.
+    pub stamp: Stamp,
     input: Cursor,
     remaining: u32,
 }
@@ -101,19 +115,22 @@ impl EntryCommands {
     pub fn new(payload: Bytes) -> Result<EntryCommands, DecodeError> {
         let mut input = Cursor::new(payload);
         if input.remaining() == 0 {
-            return Ok(EntryCommands { epoch: 0, clock_ms: 0, input, remaining: 0 });
+            return Ok(EntryCommands { epoch: 0, stamp: Stamp::default(), input, remaining: 0 });
         }
-        if input.u8()? != FORMAT {
+        let format = input.u8()?;
+        if format != FORMAT && format != FORMAT_WITHOUT_STAMP {
             return Err(DecodeError("unknown format of an entry"));
         }
-        let (epoch, clock_ms, remaining) = (input.u64()?, input.u64()?, input.u32()?);
+        let (epoch, clock_ms) = (input.u64()?, input.u64()?);
+        let walls_ahead_ms = if format == FORMAT { input.u64()?.cast_signed() } else { 0 };
+        let (stamp, remaining) = (Stamp { clock_ms, walls_ahead_ms }, input.u32()?);
         if remaining as usize > input.remaining() / COMMAND_HEADER_BYTES {
             return Err(DecodeError("an entry with a bad count of commands"));
         }
         if remaining == 0 && input.remaining() > 0 {
             return Err(DecodeError("an entry with bytes behind its end"));
         }
-        Ok(EntryCommands { epoch, clock_ms, input, remaining })
+        Ok(EntryCommands { epoch, stamp, input, remaining })
     }
 
     fn command(&mut self) -> Result<Command, DecodeError> {

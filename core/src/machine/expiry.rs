@@ -87,7 +87,7 @@ impl Batch<'_> {
     /// Removes what is due, at most `limit` entries of the index, in the order of buckets, times and keys. Values that expire
     /// together have one version.
     pub(super) fn remove_expired(&mut self, limit: usize) -> Result<(), StoreError> {
-        let clock_ms = self.machine.meta.clock_ms;
+        let clock_ms = self.machine.meta.stamp.clock_ms;
         let version = self.next_version();
         let mut left = limit;
         for (created, from_ms) in self.machine.due.at(clock_ms) {
@@ -129,7 +129,7 @@ impl Batch<'_> {
 
     /// The first entries of an index that are due, `limit` at most, through the changes of this batch. None is before `from_ms`.
     fn look(&self, index: ExpiryPrefix, from_ms: u64, limit: usize) -> Result<Look, StoreError> {
-        let clock_ms = self.machine.meta.clock_ms;
+        let clock_ms = self.machine.meta.stamp.clock_ms;
         let (start, end) = index.range_from(from_ms);
         let mut look = Look { due: Vec::new(), next_ms: None };
         let mut failed = None;

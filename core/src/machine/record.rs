@@ -1,7 +1,8 @@
 //! The bytes of what a group keeps in the store: its meta record, its buckets, its values. Numbers are little-endian.
 //!
 //! ```text
-//! meta     format u8 = 1 | applied u64 | term u64 | version u64 | clock ms u64 | epoch u64 | generation u32 | configuration
+//! meta     format u8 = 2 | applied u64 | term u64 | version u64 | clock ms u64 | walls ahead ms i64 | epoch u64 | generation u32 |
+//!          configuration; format 1 is without the walls
 //! bucket   format u8 = 1 | flags u8 | created version u64 | created ms u64 | [default ttl u64] | [max bytes u64]
 //! value    flags u8 | version u64 | [expiry u64] | value
 //! ```
@@ -11,12 +12,15 @@ use bytes::{BufMut, Bytes};
 
 use crate::machine::DecodeError;
 use crate::machine::cursor::{Cursor, known_flags};
+use crate::machine::entry::Stamp;
 use crate::name::BucketName;
 use crate::request::Entry;
 use crate::store::StoreError;
 use crate::types::{LogIndex, Term, Version};
 
 const FORMAT: u8 = 1;
+const META_FORMAT: u8 = 2;
+const META_FORMAT_WITHOUT_WALLS: u8 = 1;
 const HAS_TTL: u8 = 1;
 const HAS_MAX_BYTES: u8 = 1 << 1;
 const HAS_EXPIRY: u8 = 1;
@@ -27,7 +31,8 @@ pub(crate) struct Meta {
     pub(crate) applied: LogIndex,
     pub(crate) term: Term,
     pub(crate) version: Version,
-    pub(crate) clock_ms: u64,
+    /// The highest of an applied entry.
+    pub(crate) stamp: Stamp,
     pub(crate) epoch: u64,
     pub(crate) generation: u32,
     pub(crate) configuration: Bytes,
@@ -35,12 +40,13 @@ pub(crate) struct Meta {
 
 impl Meta {
     pub(crate) fn encode(&self) -> Bytes {
-        let mut out = Vec::with_capacity(1 + 5 * 8 + 4 + self.configuration.len());
-        out.put_u8(FORMAT);
+        let mut out = Vec::with_capacity(1 + 6 * 8 + 4 + self.configuration.len());
+        out.put_u8(META_FORMAT);
         out.put_u64_le(self.applied.0);
         out.put_u64_le(self.term.0);
         out.put_u64_le(self.version.0);
-        out.put_u64_le(self.clock_ms);
+        out.put_u64_le(self.stamp.clock_ms);
+        out.put_i64_le(self.stamp.walls_ahead_ms);
         out.put_u64_le(self.epoch);
         out.put_u32_le(self.generation);
         out.put_slice(&self.configuration);
@@ -49,14 +55,18 @@ impl Meta {
 
     pub(crate) fn decode(bytes: Bytes) -> Result<Meta, DecodeError> {
         let mut input = Cursor::new(bytes);
-        if input.u8()? != FORMAT {
+        let format = input.u8()?;
+        if format != META_FORMAT && format != META_FORMAT_WITHOUT_WALLS {
             return Err(DecodeError("unknown format of a meta record"));
         }
+        let (applied, term, version) = (LogIndex(input.u64()?), Term(input.u64()?), Version(input.u64()?));
+        let clock_ms = input.u64()?;
+        let walls_ahead_ms = if format == META_FORMAT { input.u64()?.cast_signed() } else { 0 };
         Ok(Meta {
-            applied: LogIndex(input.u64()?),
-            term: Term(input.u64()?),
-            version: Version(input.u64()?),
-            clock_ms: input.u64()?,
+            applied,
+            term,
+            version,
+            stamp: Stamp { clock_ms, walls_ahead_ms },
             epoch: input.u64()?,
             generation: input.u32()?,
             configuration: input.into_rest(),

@@ -163,12 +163,12 @@ impl Machine {
     /// The group's clock: the highest stamp of an applied entry, in milliseconds. A duration counts on it; it begins near the Unix
     /// epoch's time and never falls.
     pub fn clock_ms(&self) -> u64 {
-        self.meta.clock_ms
+        self.meta.stamp.clock_ms
     }
 
     /// The clock, and when the next entry of the expiry index is due on it.
     pub fn clock(&self) -> AppliedClock {
-        AppliedClock { clock_ms: self.meta.clock_ms, next_due_ms: self.due.first_ms() }
+        AppliedClock { stamp: self.meta.stamp, next_due_ms: self.due.first_ms() }
     }
 
     /// The buckets by name.

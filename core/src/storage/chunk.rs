@@ -2,8 +2,8 @@
 //! engine, its generation's number, its dropped buckets).
 //!
 //! ```text
-//! magic "DSNP" | format u8 = 1 | flags u8 (1: the last) | group u32 | applied u64 | term u64 | chunk u64
-//! chunk 0:  version u64 | clock ms u64 | epoch u64 | configuration length u32 | configuration
+//! magic "DSNP" | format u8 = 2 | flags u8 (1: the last) | group u32 | applied u64 | term u64 | chunk u64
+//! chunk 0:  version u64 | clock ms u64 | walls ahead ms i64 | epoch u64 | configuration length u32 | configuration
 //! records:  key length u16 | key (kind and rest, as `machine::keys` has them) | value length u32 | value
 //! CRC-32C of all before u32
 //! ```
@@ -12,13 +12,14 @@
 use bytes::{BufMut, Bytes};
 
 use crate::limits::{BATCH_OPS_MAX, REPLY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::machine::entry::Stamp;
 use crate::machine::keys::SUFFIX_BYTES_MAX;
 use crate::machine::{Cursor, DecodeError, Meta};
 use crate::storage::SnapshotMeta;
 use crate::types::{GroupId, LogIndex, Term, Version};
 
 const MAGIC: &[u8; 4] = b"DSNP";
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 const FLAGS_AT: usize = 5;
 const LAST: u8 = 1;
 /// The largest record is an answer that a session keeps: entries, and for each operation of a batch what frames its result.
@@ -41,7 +42,8 @@ impl ChunkBuilder {
         bytes.put_u64_le(chunk);
         if chunk == 0 {
             bytes.put_u64_le(meta.version.0);
-            bytes.put_u64_le(meta.clock_ms);
+            bytes.put_u64_le(meta.stamp.clock_ms);
+            bytes.put_i64_le(meta.stamp.walls_ahead_ms);
             bytes.put_u64_le(meta.epoch);
             bytes.put_u32_le(meta.configuration.len() as u32);
             bytes.put_slice(&meta.configuration);
@@ -125,11 +127,13 @@ impl Chunk {
         let head = Head::read(&mut input)?;
         let mut meta = None;
         if head.number == 0 {
-            let (version, clock_ms, epoch) = (Version(input.u64()?), input.u64()?, input.u64()?);
+            let version = Version(input.u64()?);
+            let stamp = Stamp { clock_ms: input.u64()?, walls_ahead_ms: input.u64()?.cast_signed() };
+            let epoch = input.u64()?;
             let configuration_len = input.u32()? as usize;
             let configuration = Bytes::copy_from_slice(&input.take(configuration_len)?);
             let Head { applied, term, .. } = head;
-            meta = Some(Meta { applied, term, version, clock_ms, epoch, generation: 0, configuration });
+            meta = Some(Meta { applied, term, version, stamp, epoch, generation: 0, configuration });
         }
         Ok(Chunk { head, meta, records: input })
     }

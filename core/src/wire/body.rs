@@ -48,7 +48,7 @@ pub(super) fn weight(body: &Body) -> usize {
         Body::SnapshotChunk { data, meta, .. } => 64 + data.len() + meta.configuration.len(),
         Body::SnapshotAck { .. } => 17,
         Body::ClockAsk { .. } => 8,
-        Body::ClockTell { .. } => 33,
+        Body::ClockTell { .. } => 41,
         Body::Transfer { .. } => 8,
         Body::Members(members) => members.encode().len(),
     }
@@ -88,6 +88,7 @@ pub(super) fn encode(body: &Body, out: &mut Vec<u8>) {
             out.put_u64_le(round.0);
             out.put_u64_le(told.wall_ms);
             out.put_u64_le(told.clock_ms);
+            out.put_i64_le(told.walls_ahead_ms);
             out.put_u64_le(told.term.0);
             out.put_u8(u8::from(told.ran_since));
         }
@@ -147,8 +148,9 @@ pub(super) fn decode(kind: u8, mut bytes: Bytes) -> Result<Body, &'static str> {
         }
         CLOCK_TELL => {
             let (round, wall_ms) = (Term(number(&mut bytes)?), number(&mut bytes)?);
-            let (clock_ms, term) = (number(&mut bytes)?, Term(number(&mut bytes)?));
-            let told = Told { wall_ms, clock_ms, term, ran_since: flag(&mut bytes)? };
+            let (clock_ms, walls_ahead_ms) = (number(&mut bytes)?, number(&mut bytes)?.cast_signed());
+            let term = Term(number(&mut bytes)?);
+            let told = Told { wall_ms, clock_ms, walls_ahead_ms, term, ran_since: flag(&mut bytes)? };
             ended(&bytes)?;
             Ok(Body::ClockTell { round, told })
         }

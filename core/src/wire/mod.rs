@@ -75,9 +75,9 @@ pub enum Body {
         /// False: give up.
         accepted: bool,
     },
-    /// A new leader asks each replica what it knows of the time.
+    /// A new leader, or a replica that was restarted, asks what others know of the time.
     ClockAsk {
-        /// The leader's term.
+        /// The asking one's term.
         round: Term,
     },
     /// The answer.

@@ -397,7 +397,8 @@ fn clocks(cluster: &mut Cluster, words: &Words) {
         let Some(clock) = node.clock(group) else { continue };
         let due = clock.next_due_ms.map_or("nothing is due".into(), |due| format!("due at {}", time(due)));
         let keys = node.stored_keys(group, &bucket);
-        let shows = if clock.clock_ms == 0 { "not begun".into() } else { time(clock.clock_ms) };
+        let clock_ms = clock.stamp.clock_ms;
+        let shows = if clock_ms == 0 { "not begun".into() } else { time(clock_ms) };
         lines.push(format!("{}: {shows}, {due}, {keys} keys stored", node.id));
     }
     lines.into_iter().for_each(|line| cluster.trace.line(line));

@@ -2,11 +2,12 @@
 
 use crate::logic::Kind;
 use crate::proto::{
-    BatchRequest, BatchResponse, Condition, DeleteRequest, DeleteResponse, Entry, GetManyRequest, GetRequest,
-    PutRequest, PutResponse, ReadMode, TxnRequest, TxnResponse,
+    BatchRequest, BatchResponse, Condition, DeleteRequest, DeleteResponse, Entry, ExpireRequest, ExpireResponse,
+    GetManyRequest, GetRequest, PutRequest, PutResponse, ReadMode, TxnRequest, TxnResponse,
 };
 use crate::{Batch, Client, Code, Error, Scan, ScanStream, Txn};
 use bytes::Bytes;
+use std::time::Duration;
 
 /// A bucket of a cluster, which need not exist yet. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -77,13 +78,49 @@ impl Bucket {
     /// [`Code::NotReady`], [`Code::Overloaded`], [`Code::Unreachable`] when retrying did not help in time, and nothing
     /// was written; [`Code::OutcomeUnknown`] or [`Code::DeadlineExceeded`] when it may have been.
     pub async fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Result<u64, Error> {
-        let request = PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() };
+        self.put_always(PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() }).await
+    }
+
+    /// Writes a pair that is gone when its time to live is over, and says its version. The time is counted in whole
+    /// milliseconds, by the cluster.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] for less than a millisecond or more than 100 years; else as [`Bucket::put`].
+    pub async fn put_for(
+        &self,
+        key: impl Into<Bytes>,
+        value: impl Into<Bytes>,
+        time_to_live: Duration,
+    ) -> Result<u64, Error> {
+        let ttl_ms = Some(whole_ms(time_to_live));
+        self.put_always(PutRequest { key: key.into(), value: value.into(), ttl_ms, ..PutRequest::default() }).await
+    }
+
+    async fn put_always(&self, request: PutRequest) -> Result<u64, Error> {
         let response = self.put_with(request).await?;
         if response.applied {
             Ok(response.version)
         } else {
             Err(Error::new(Code::Internal, "a write without a condition was answered as not applied"))
         }
+    }
+
+    /// Gives a key that is there another time to live, from now on; `None`: it stays. False if it was not there.
+    ///
+    /// # Errors
+    /// As [`Bucket::put_for`].
+    pub async fn expire(&self, key: impl Into<Bytes>, time_to_live: Option<Duration>) -> Result<bool, Error> {
+        let request = ExpireRequest { key: key.into(), ttl_ms: time_to_live.map(whole_ms), ..ExpireRequest::default() };
+        self.expire_with(request).await.map(|response| response.existed)
+    }
+
+    /// Another time to live, with all that the protocol offers. The request's bucket is set to this one.
+    ///
+    /// # Errors
+    /// As [`Bucket::put_for`].
+    pub async fn expire_with(&self, mut request: ExpireRequest) -> Result<ExpireResponse, Error> {
+        request.bucket.clone_from(&self.name);
+        self.client.write(&self.name, request, |mut stubs, request| async move { stubs.kv.expire(request).await }).await
     }
 
     /// Writes a pair if the condition is met, and answers also when it is not: see `applied`.
@@ -175,6 +212,11 @@ impl Bucket {
         request.bucket.clone_from(&self.name);
         ScanStream::open(&self.client, kind_of(request.read()), request).await
     }
+}
+
+/// A longer time than can be said is longer than what a cluster takes, too.
+pub(crate) fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn kind_of(read: ReadMode) -> Kind {

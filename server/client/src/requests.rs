@@ -1,7 +1,9 @@
 //! Requests that are built up step by step, and short ways to say the common ones.
 
+use crate::bucket::whole_ms;
 use crate::proto::{self, Condition, KeyRange, Op, ReadMode, ScanRequest, TxnRequest, condition::Test, op};
 use bytes::Bytes;
+use std::time::Duration;
 
 impl Condition {
     /// Met if the key does not exist.
@@ -41,6 +43,13 @@ impl Batch {
     #[must_use]
     pub fn put(self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Batch {
         self.op(op::Op::Put(proto::PutOp { key: key.into(), value: value.into(), ttl_ms: None }))
+    }
+
+    /// Adds a write of one pair that is gone when its time to live is over.
+    #[must_use]
+    pub fn put_for(self, key: impl Into<Bytes>, value: impl Into<Bytes>, time_to_live: Duration) -> Batch {
+        let ttl_ms = Some(whole_ms(time_to_live));
+        self.op(op::Op::Put(proto::PutOp { key: key.into(), value: value.into(), ttl_ms }))
     }
 
     /// Adds the removal of one key.

@@ -1,7 +1,8 @@
 //! The sessions in which a client's writes have their ids: one for each bucket that it writes to.
 
 use crate::proto::{
-    BatchRequest, CreateBucketRequest, DeleteRequest, DropBucketRequest, PutRequest, RequestId, TxnRequest,
+    BatchRequest, CreateBucketRequest, DeleteRequest, DropBucketRequest, ExpireRequest, PutRequest, RequestId,
+    TxnRequest,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +26,7 @@ macro_rules! identified {
     };
 }
 
-identified!(PutRequest, DeleteRequest, BatchRequest, CreateBucketRequest, DropBucketRequest, TxnRequest);
+identified!(PutRequest, DeleteRequest, ExpireRequest, BatchRequest, CreateBucketRequest, DropBucketRequest, TxnRequest);
 
 /// By bucket.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! `create`, `drop`, `ls`.
 
 use super::data::{self, ScanArgs};
+use super::duration;
 use super::output::{say_bytes, shell_word};
 use super::{Context, Exit, Failure};
 use clap::Args;
@@ -13,6 +14,9 @@ use serde::Serialize;
 pub struct CreateArgs {
     /// The new bucket's name
     bucket: String,
+    /// How long entries stay that are written without a time to live of their own: 500ms, 10s, 5m, 2h, 7d, or seconds
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_ttl_ms)]
+    ttl: Option<u64>,
     /// Do nothing if it is there already
     #[arg(long)]
     if_not_exists: bool,
@@ -45,6 +49,8 @@ struct BucketLine<'a> {
     created_ms: u64,
     created_version: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    default_ttl_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     created: Option<bool>,
 }
 
@@ -57,6 +63,7 @@ impl<'a> From<&'a Bucket> for BucketLine<'a> {
             bytes_estimate: bucket.bytes_estimate,
             created_ms: bucket.created_ms,
             created_version: bucket.created_version,
+            default_ttl_ms: bucket.default_ttl_ms,
             created: None,
         }
     }
@@ -65,6 +72,7 @@ impl<'a> From<&'a Bucket> for BucketLine<'a> {
 pub(super) async fn create(context: &mut Context, args: &CreateArgs) -> Result<(), Failure> {
     let request = CreateBucketRequest {
         name: args.bucket.clone(),
+        default_ttl_ms: args.ttl,
         if_not_exists: args.if_not_exists,
         ..CreateBucketRequest::default()
     };
@@ -127,10 +135,11 @@ pub(super) async fn ls(context: &mut Context, args: LsArgs) -> Result<(), Failur
             bucket.group.to_string(),
             format!("~{}", bucket.keys_estimate),
             format!("~{}", say_bytes(bucket.bytes_estimate)),
+            bucket.default_ttl_ms.map_or("-".to_owned(), duration::say),
         ]
     };
     let rows = buckets.iter().map(row).collect();
-    context.output.table(&["BUCKET", "GROUP", "KEYS", "SIZE"], &[1, 2, 3], rows)?;
+    context.output.table(&["BUCKET", "GROUP", "KEYS", "SIZE", "TTL"], &[1, 2, 3, 4], rows)?;
     Ok(())
 }
 

@@ -1,15 +1,15 @@
-//! `set`, `get`, `delete`, `scan`.
+//! `set`, `get`, `delete`, `expire`, `scan`.
 
 use super::output::{JsonBytes, Output, printable, shell_word};
-use super::{Context, Exit, Failure};
+use super::{Context, Exit, Failure, duration};
 use bytes::Bytes;
 use clap::Args;
-use drey_client::proto::{Condition, DeleteRequest, Entry, KeyRange, PutRequest, ScanChunk};
+use drey_client::proto::{Condition, DeleteRequest, Entry, ExpireRequest, KeyRange, PutRequest, ScanChunk};
 use drey_client::{Code, Error, ReadMode, Scan};
 use serde::Serialize;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// The bucket of a command that names none.
 const BUCKET_DEFAULT: &str = "default";
@@ -27,6 +27,9 @@ pub struct SetArgs {
     /// The bucket (`default` if left out), the key, and the value; `-` reads the value from stdin
     #[arg(required = true, num_args = 2..=3, value_names = ["BUCKET", "KEY", "VALUE"], allow_negative_numbers = true)]
     words: Vec<OsString>,
+    /// How long it stays: 500ms, 10s, 5m, 2h, 7d, or a number of seconds; for ever if left out, unless the bucket says otherwise
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_ttl_ms)]
+    ttl: Option<u64>,
     /// Only if the key is not there
     #[arg(long, conflicts_with = "if_version")]
     if_absent: bool,
@@ -55,6 +58,15 @@ pub struct DeleteArgs {
     /// Only if the key was last written by the write of this version
     #[arg(long, value_name = "N")]
     if_version: Option<u64>,
+}
+
+/// What `drey expire` takes.
+#[derive(Debug, Args)]
+pub struct ExpireArgs {
+    /// The bucket (`default` if left out), the key, and how long it stays from now on: 500ms, 10s, 5m, 2h, 7d, a number of
+    /// seconds, or `never` to end that
+    #[arg(required = true, num_args = 2..=3, value_names = ["BUCKET", "KEY", "TIME"], allow_negative_numbers = true)]
+    words: Vec<OsString>,
 }
 
 /// What `drey scan` takes.
@@ -173,6 +185,7 @@ pub(super) async fn set(context: &mut Context, args: SetArgs) -> Result<(), Fail
     let request = PutRequest {
         key: place.key.clone(),
         value,
+        ttl_ms: args.ttl,
         // To say, if the condition is not met, what is there instead.
         return_previous: condition.is_some(),
         condition,
@@ -236,6 +249,43 @@ pub(super) async fn delete(context: &mut Context, args: DeleteArgs) -> Result<()
         context.output.line(&format!("deleted `{}`", place.key_text()))?;
     }
     Ok(())
+}
+
+pub(super) async fn expire(context: &mut Context, args: ExpireArgs) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Expires<'a> {
+        bucket: &'a str,
+        key: JsonBytes<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ttl_ms: Option<u64>,
+        version: u64,
+    }
+    let (place, time) = Place::of(args.words, 3)?;
+    let ttl_ms = time_or_never(&time.unwrap_or_default())?;
+    let request = ExpireRequest { key: place.key.clone(), ttl_ms, ..ExpireRequest::default() };
+    let answer = context.client.bucket(&place.bucket).expire_with(request).await;
+    let answer = answer.map_err(|error| place.failed(context, "change the time to live of", &error))?;
+    if !answer.existed {
+        return Err(key_not_there(context, &place));
+    }
+    if context.output.is_json() {
+        let key = JsonBytes(&place.key);
+        context.output.json(&Expires { bucket: &place.bucket, key, ttl_ms, version: answer.version })?;
+    } else {
+        context.output.line(&format!("version {}", answer.version))?;
+    }
+    Ok(())
+}
+
+fn time_or_never(word: &OsStr) -> Result<Option<u64>, Failure> {
+    if word == "never" {
+        return Ok(None);
+    }
+    let parsed = word.to_str().ok_or_else(|| "it is no UTF-8".to_owned()).and_then(duration::parse_ttl_ms);
+    parsed.map(Some).map_err(|why| {
+        let what = format!("`{}` is no time to live", printable(word.as_bytes()));
+        Failure::usage(&what, &format!("{why}; or never"), "drey expire KEY 5m")
+    })
 }
 
 pub(super) async fn scan(context: &mut Context, args: ScanArgs) -> Result<(), Failure> {
@@ -306,7 +356,7 @@ impl EntryLines {
                 let width = widest.clamp("KEY".len(), KEY_WIDTH_MAX);
                 self.key_width = Some(width);
                 let value = if self.keys_only { "" } else { "VALUE" };
-                output.line(&format!("{:<key_width$}  {:>10}  {value}", "KEY", "VERSION", key_width = width))?;
+                output.line(&format!("{:<width$}  {:>10}  {:>8}  {value}", "KEY", "VERSION", "TTL"))?;
                 width
             }
         };
@@ -316,7 +366,8 @@ impl EntryLines {
                 (false, true) => shortened(&entry.value),
                 (false, false) => printable(&entry.value),
             };
-            output.line(&format!("{key:<key_width$}  {:>10}  {value}", entry.version))?;
+            let ttl = entry.ttl_ms.map_or("-".to_owned(), duration::say);
+            output.line(&format!("{key:<key_width$}  {:>10}  {ttl:>8}  {value}", entry.version))?;
         }
         Ok(())
     }

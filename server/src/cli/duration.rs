@@ -1,23 +1,36 @@
-//! Durations as people type them: `500ms`, `5s`, `2m`, `1h`.
+//! Durations as people type them: `500ms`, `5s`, `2m`, `1h`, `7d`.
 
+use drey_core::limits::TTL_MS_MAX;
 use std::time::Duration;
 
 /// Reads a whole number and its unit.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let expected = || "write a number and ms, s, m or h, as in 500ms".to_owned();
+    let expected = || "write a number and ms, s, m, h or d, as in 500ms".to_owned();
     let number: u64 = number.parse().map_err(|_| expected())?;
     let unit_ms = match unit {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return Err(expected()),
     };
     match number.checked_mul(unit_ms) {
         Some(0) | None => Err("it must be more than nothing and less than for ever".to_owned()),
         Some(ms) => Ok(Duration::from_millis(ms)),
+    }
+}
+
+/// Reads a time to live in milliseconds: as [`parse`], or a number of seconds.
+pub(super) fn parse_ttl_ms(text: &str) -> Result<u64, String> {
+    let seconds = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let parsed = if seconds { parse(&format!("{text}s")) } else { parse(text) };
+    let ttl_ms = parsed.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX))?;
+    match ttl_ms {
+        1..=TTL_MS_MAX => Ok(ttl_ms),
+        _ => Err(format!("the longest time to live is {}d", TTL_MS_MAX / 86_400_000)),
     }
 }
 
@@ -41,8 +54,20 @@ mod tests {
     fn durations_are_a_number_and_a_unit() {
         let ms = |text| parse(text).map(|duration| duration.as_millis());
         assert_eq!([ms("500ms"), ms("5s"), ms("2m"), ms("1h")], [Ok(500), Ok(5_000), Ok(120_000), Ok(3_600_000)]);
-        for bad in ["", "5", "s", "0s", "-1s", "1.5s", "5 s", "5d", "99999999999999999999s", "18446744073709551615h"] {
+        assert_eq!(ms("7d"), Ok(604_800_000));
+        for bad in ["", "5", "s", "0s", "-1s", "1.5s", "5 s", "5w", "99999999999999999999s", "18446744073709551615h"] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_time_to_live_may_be_a_number_of_seconds() {
+        assert_eq!(
+            ["90", "90s", "1500ms", "36500d"].map(parse_ttl_ms),
+            [Ok(90_000), Ok(90_000), Ok(1_500), Ok(TTL_MS_MAX)]
+        );
+        for bad in ["", "0", "-1", "never", "5 m", "36501d", "99999999999999999999"] {
+            assert!(parse_ttl_ms(bad).is_err(), "{bad}");
         }
     }
 

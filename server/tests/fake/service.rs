@@ -80,6 +80,11 @@ impl Kv for Service {
         self.world().delete(request.get_ref()).map(Response::new)
     }
 
+    async fn expire(&self, request: Request<ExpireRequest>) -> Result<Response<ExpireResponse>, Status> {
+        self.enter("Expire", &request).await?;
+        self.world().expire(request.get_ref()).map(Response::new)
+    }
+
     async fn batch(&self, request: Request<BatchRequest>) -> Result<Response<BatchResponse>, Status> {
         self.enter("Batch", &request).await?;
         self.world().batch(request.into_inner()).map(Response::new)

@@ -14,7 +14,24 @@ pub const GROUPS: u32 = 4;
 #[derive(Default)]
 struct Bucket {
     created_version: u64,
+    default_ttl_ms: Option<u64>,
     entries: BTreeMap<Bytes, (Bytes, u64)>,
+    /// What is left: time does not pass here.
+    ttls: BTreeMap<Bytes, u64>,
+}
+
+impl Bucket {
+    fn set_ttl(&mut self, key: &Bytes, ttl_ms: Option<u64>) {
+        match ttl_ms.or(self.default_ttl_ms) {
+            Some(ttl_ms) => self.ttls.insert(key.clone(), ttl_ms),
+            None => self.ttls.remove(key),
+        };
+    }
+
+    fn entry(&self, key: &Bytes) -> Option<proto::Entry> {
+        let found = self.entries.get(key)?;
+        Some(proto::Entry { ttl_ms: self.ttls.get(key).copied(), ..entry(key, found) })
+    }
 }
 
 /// The state of a fake cluster.
@@ -91,7 +108,7 @@ impl World {
 
     pub fn get(&mut self, bucket: &str, key: &Bytes) -> Result<Option<proto::Entry>, Status> {
         checked_key(key)?;
-        Ok(self.bucket(bucket)?.entries.get(key).map(|found| entry(key, found)))
+        Ok(self.bucket(bucket)?.entry(key))
     }
 
     pub fn put(&mut self, request: proto::PutRequest) -> Result<proto::PutResponse, Status> {
@@ -103,10 +120,24 @@ impl World {
         let applied = request.condition.as_ref().map_or(Ok(true), |condition| holds(condition, found))?;
         let previous = found.filter(|_| request.return_previous).map(|found| entry(&request.key, found));
         if applied {
+            bucket.set_ttl(&request.key, request.ttl_ms);
             bucket.entries.insert(request.key, (request.value, version));
             self.version = version;
         }
         Ok(proto::PutResponse { applied, version: if applied { version } else { 0 }, previous })
+    }
+
+    pub fn expire(&mut self, request: &proto::ExpireRequest) -> Result<proto::ExpireResponse, Status> {
+        checked_key(&request.key)?;
+        let version = self.version + 1;
+        let bucket = self.bucket(&request.bucket)?;
+        let existed = bucket.entries.get_mut(&request.key).map(|found| found.1 = version).is_some();
+        if existed {
+            bucket.ttls.remove(&request.key);
+            bucket.ttls.extend(request.ttl_ms.map(|ttl_ms| (request.key.clone(), ttl_ms)));
+            self.version = version;
+        }
+        Ok(proto::ExpireResponse { existed, version: self.version })
     }
 
     pub fn delete(&mut self, request: &proto::DeleteRequest) -> Result<proto::DeleteResponse, Status> {
@@ -176,13 +207,9 @@ impl World {
                 range.start.as_ref().is_none_or(|start| key >= start) && range.end.as_ref().is_none_or(|end| key < end)
             }
         };
-        let mut entries: Vec<proto::Entry> = self
-            .bucket(&request.bucket)?
-            .entries
-            .iter()
-            .filter(|(key, _)| within(key))
-            .map(|(key, found)| entry(key, found))
-            .collect();
+        let bucket = self.bucket(&request.bucket)?;
+        let mut entries: Vec<proto::Entry> =
+            bucket.entries.keys().filter(|key| within(key)).filter_map(|key| bucket.entry(key)).collect();
         if request.reverse {
             entries.reverse();
         }
@@ -216,7 +243,10 @@ impl World {
         }
         if created {
             self.version += 1;
-            self.buckets.insert(name.clone(), Bucket { created_version: self.version, ..Bucket::default() });
+            self.buckets.insert(
+                name.clone(),
+                Bucket { created_version: self.version, default_ttl_ms: request.default_ttl_ms, ..Bucket::default() },
+            );
         }
         let bucket = Some(self.describe(&name)?);
         Ok(proto::CreateBucketResponse { bucket, created })
@@ -241,6 +271,7 @@ impl World {
             keys_estimate: found.entries.len() as u64,
             bytes_estimate: found.entries.iter().map(|(key, found)| (key.len() + found.0.len()) as u64).sum(),
             created_version: found.created_version,
+            default_ttl_ms: found.default_ttl_ms,
             created_ms: 1_700_000_000_000,
             name,
             ..proto::Bucket::default()

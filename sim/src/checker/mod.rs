@@ -2,6 +2,7 @@
 //! good and broken, so that a checker that lets everything pass is noticed.
 
 pub mod durable;
+pub mod expiry;
 pub mod leaders;
 pub mod linearizable;
 pub mod model;

@@ -10,11 +10,13 @@ use crate::error::Error;
 use crate::limits::{
     BATCH_BYTES_MAX, BATCH_OPS_MAX, ENTRY_BYTES_MAX, ERROR_TEXT_BYTES_MAX, KEY_BYTES_MAX, TTL_MS_MAX, VALUE_BYTES_MAX,
 };
-use crate::machine::entry::{EntryBuilder, EntryCommands, stamp_of};
+use crate::machine::entry::{EntryBuilder, EntryCommands, Stamp, stamp_of};
 use crate::machine::{BucketRecord, Meta, ValueRecord, reply};
 use crate::name::{BucketName, Key};
 use crate::request::{BatchOp, Command, Condition, Write};
 use crate::types::Version;
+
+const STAMP: Stamp = Stamp { clock_ms: 7, walls_ahead_ms: -3 };
 
 fn encoded(command: &Command) -> Vec<u8> {
     let mut out = Vec::new();
@@ -93,7 +95,9 @@ proptest! {
     }
 
     #[test]
-    fn entries_round_trip(commands in vec(any_command(), 0..6), clock_ms in any::<u64>()) {
+    fn entries_round_trip(
+        commands in vec(any_command(), 0..6), (clock_ms, walls_ahead_ms) in any::<(u64, i64)>()
+    ) {
         let mut builder = EntryBuilder::new();
         for command in &commands {
             let before = builder.len();
@@ -101,10 +105,11 @@ proptest! {
             prop_assert_eq!(builder.len(), before + 4 + command.encoded_len());
         }
         prop_assert_eq!(builder.count(), commands.len());
-        let payload = Bytes::from(builder.finish(clock_ms));
-        prop_assert_eq!(stamp_of(&payload), (clock_ms > 0).then_some(clock_ms));
+        let stamp = Stamp { clock_ms, walls_ahead_ms };
+        let payload = Bytes::from(builder.finish(stamp));
+        prop_assert_eq!(stamp_of(&payload), (clock_ms > 0).then_some(stamp));
         let read = EntryCommands::new(payload).unwrap();
-        prop_assert_eq!(read.clock_ms, clock_ms);
+        prop_assert_eq!(read.stamp, stamp);
         let read: Result<Vec<_>, _> = read.collect();
         prop_assert_eq!(read, Ok(commands));
     }
@@ -115,7 +120,7 @@ proptest! {
     ) {
         let mut builder = EntryBuilder::new();
         commands.iter().for_each(|command| builder.push(command));
-        if let Ok(commands) = EntryCommands::new(mutate(builder.finish(7), &changes, len)) {
+        if let Ok(commands) = EntryCommands::new(mutate(builder.finish(STAMP), &changes, len)) {
             let (said, _) = commands.size_hint();
             prop_assert_eq!(commands.count(), said);
         }
@@ -141,13 +146,31 @@ proptest! {
 }
 
 #[test]
+fn entries_and_meta_records_of_the_format_before_stamps_are_read() {
+    let mut builder = EntryBuilder::new();
+    builder.push(&put("b", "k", "v"));
+    let mut old = builder.finish(Stamp::default());
+    old[0] = 1;
+    old.drain(17..25);
+    assert_eq!(stamp_of(&old), None);
+    let commands = EntryCommands::new(old.into()).unwrap();
+    assert_eq!(commands.stamp, Stamp::default());
+    assert_eq!(commands.collect::<Vec<_>>(), [Ok(put("b", "k", "v"))]);
+    let meta = Meta { version: Version(9), configuration: "c".into(), ..Meta::default() };
+    let mut old = meta.encode().to_vec();
+    old[0] = 1;
+    old.drain(33..41);
+    assert_eq!(Meta::decode(old.into()), Ok(meta));
+}
+
+#[test]
 fn a_bad_length_in_an_entry_makes_errors_of_the_rest() {
     let mut builder = EntryBuilder::new();
     builder.push(&put("b", "k", "v"));
     let second = builder.len();
     builder.push(&create("b"));
     builder.push(&create("c"));
-    let mut bytes = builder.finish(7);
+    let mut bytes = builder.finish(STAMP);
     bytes[second] = 0xff;
     bytes[second + 1] = 0xff;
     let commands: Vec<_> = EntryCommands::new(bytes.into()).unwrap().collect();
@@ -201,7 +224,7 @@ fn the_largest_valid_commands_fit_an_entry() {
         assert!(builder.fits(&command));
         builder.push(&command);
         assert!(builder.len() <= ENTRY_BYTES_MAX);
-        assert_eq!(EntryCommands::new(builder.finish(0).into()).unwrap().next(), Some(Ok(command)));
+        assert_eq!(EntryCommands::new(builder.finish(STAMP).into()).unwrap().next(), Some(Ok(command)));
     }
 }
 

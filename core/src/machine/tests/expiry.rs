@@ -213,7 +213,7 @@ fn a_page_of_what_has_expired_is_not_the_last() {
     replica.run_at(1000, &[command("default", put(count, None))]);
     // The stamp of a command that reads nothing else: what has expired still lies there.
     let mut machine = replica.machine.clone();
-    machine.meta.clock_ms = 2000;
+    machine.meta.stamp.clock_ms = 2000;
     let mut scan = machine.scan(&BucketName::DEFAULT, &KeyRange::default(), 1, false, true).unwrap();
     let mut found = Vec::new();
     loop {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::machine::entry::EntryBuilder;
+use crate::machine::entry::{EntryBuilder, Stamp};
 use crate::name::{BucketName, Key};
 use crate::request::{Command, Condition, Reply, Write};
 use crate::storage::Committed;
@@ -57,11 +57,12 @@ fn entry(index: u64, commands: &[Command]) -> Committed {
 }
 
 fn stamped(index: u64, clock_ms: u64, commands: &[Command]) -> Committed {
+    let stamp = Stamp { clock_ms, walls_ahead_ms: 0 };
     let mut builder = EntryBuilder::new();
     for command in commands {
         builder.push(command);
     }
-    Committed { index: LogIndex(index), term: Term(1), commands: builder.finish(clock_ms).into(), wants_replies: true }
+    Committed { index: LogIndex(index), term: Term(1), commands: builder.finish(stamp).into(), wants_replies: true }
 }
 
 /// A machine with its store.

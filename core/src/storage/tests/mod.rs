@@ -7,7 +7,7 @@ mod snapshots;
 use bytes::Bytes;
 
 use crate::machine::Machine;
-use crate::machine::entry::EntryBuilder;
+use crate::machine::entry::{EntryBuilder, Stamp};
 use crate::name::{BucketName, Key};
 use crate::request::{Command, Write};
 use crate::storage::{Committed, SnapshotMeta, StorageDone, StorageJob, StorageWorker};
@@ -58,9 +58,10 @@ fn entry(index: u64, commands: &[Command]) -> Committed {
 }
 
 fn stamped(index: u64, clock_ms: u64, commands: &[Command]) -> Committed {
+    let stamp = Stamp { clock_ms, walls_ahead_ms: -7 };
     let mut builder = EntryBuilder::new();
     commands.iter().for_each(|command| builder.push(command));
-    Committed { index: LogIndex(index), term: Term(2), commands: builder.finish(clock_ms).into(), wants_replies: false }
+    Committed { index: LogIndex(index), term: Term(2), commands: builder.finish(stamp).into(), wants_replies: false }
 }
 
 fn apply_job(index: u64, commands: &[Command]) -> StorageJob {

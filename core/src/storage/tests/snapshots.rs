@@ -81,7 +81,10 @@ fn what_is_to_expire_expires_behind_a_snapshot_too() {
         transfer(&mut from, &mut to, bytes_max);
         assert_eq!(to.hash(), from.hash());
         let clock = to.group(GROUP).unwrap().clock();
-        assert_eq!(clock, AppliedClock { clock_ms: 1050, next_due_ms: Some(1100) });
+        assert_eq!(
+            clock,
+            AppliedClock { stamp: Stamp { clock_ms: 1050, walls_ahead_ms: -7 }, next_due_ms: Some(1100) }
+        );
         assert_eq!(clock, from.group(GROUP).unwrap().clock());
         let mut again = worker(from.store().clone());
         for worker in [&mut again, &mut to] {
