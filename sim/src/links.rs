@@ -164,7 +164,8 @@ impl Links {
             if is_newer && hello.to == self.own.from {
                 self.add_peer(hello.from, host);
             }
-            let is_peer = self.peers.contains_key(&hello.from) && standing != Standing::Gone;
+            let is_member = is_newer || matches!(standing, Standing::Member(_));
+            let is_peer = self.peers.contains_key(&hello.from) && is_member;
             if hello.to != self.own.from || !is_peer {
                 // Meant for whoever was on this host before, or from somebody who is no member: not yet, or not any more.
                 heard.refused += 1;
