@@ -26,7 +26,7 @@ fn apply<S: Store>(group: &mut BenchmarkGroup<WallTime>, engine: &str, store: S)
                 entry.push(&put(puts));
             }
             index += 1;
-            let commands = entry.finish(Stamp::default()).into();
+            let commands = entry.finish(0, Stamp::default()).into();
             let entries = vec![Committed { index: LogIndex(index), term: Term(1), commands, wants_replies: true }];
             let done = worker.run(StorageJob::Apply { group: GROUP, entries, configuration: None });
             assert!(matches!(done, StorageDone::Applied { .. }), "{done:?}");

@@ -10,6 +10,8 @@ pub struct Config {
     pub node: NodeId,
     /// Its cluster.
     pub cluster: ClusterId,
+    /// Its epoch: raised when it is recovered from a lost quorum.
+    pub epoch: u64,
     /// This shard.
     pub shard: ShardId,
     /// How many the node has.

@@ -52,7 +52,9 @@ pub const SESSION_ANSWERS_MAX: u64 = 1024;
 pub const ANSWERS_BYTES_PER_GROUP_MAX: usize = 32 << 20;
 /// The most bytes of commands in one Raft entry: a turn with more makes several.
 pub const ENTRY_BYTES_MAX: usize = BATCH_BYTES_MAX + (64 << 10);
-/// Committed but unapplied bytes of a group beyond which its leader refuses proposals.
+/// Bytes of a group's entries that wait for the quorum, beyond which its leader refuses proposals.
+pub const UNCOMMITTED_BYTES_MAX: usize = 64 << 20;
+/// Committed but unapplied bytes of a group beyond which its leader refuses proposals, and its followers take no entries.
 pub const UNAPPLIED_BYTES_MAX: usize = 32 << 20;
 /// The longest name of a node, in bytes.
 pub const NODE_NAME_BYTES_MAX: usize = 64;

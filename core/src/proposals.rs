@@ -74,13 +74,13 @@ impl Proposals {
     /// Hands each gathered entry to `propose`, stamped with the group's clock. What it refuses was not proposed: the reason is the answer.
     pub fn flush(
         &mut self,
-        stamp: Stamp,
+        (epoch, stamp): (u64, Stamp),
         mut propose: impl FnMut(Vec<u8>) -> Result<(Term, LogIndex), Error>,
         answers: &mut Vec<Answer>,
     ) {
         for gathered in self.gathered.drain(..) {
             let waiters = gathered.waiters;
-            match propose(gathered.entry.finish(stamp)) {
+            match propose(gathered.entry.finish(epoch, stamp)) {
                 Ok((term, index)) => self.proposed.push_back(Proposed { index, term, waiters }),
                 Err(error) => answers.extend(waiters.into_iter().map(|waiter| (waiter, Err(error.clone())))),
             }

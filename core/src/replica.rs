@@ -72,6 +72,10 @@ pub(crate) struct Replica {
     pub led_since_ms: Option<u64>,
     /// An entry that was proposed when the configuration was known to be committed, and its term.
     pub confirmation: Option<(Term, LogIndex)>,
+    pub refused: RefusedCounts,
+    /// How often the group got another leader.
+    pub leader_changes: u64,
+    last_leader: Option<NodeId>,
     /// When the system group was last told that a member was let go.
     pub reported_ms: Option<u64>,
     followed: Option<(Term, Option<NodeId>)>,
@@ -79,6 +83,15 @@ pub(crate) struct Replica {
     succession: Option<Succession>,
     purging: bool,
     pub purge: bool,
+}
+
+/// What was refused, since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RefusedCounts {
+    /// Writes and appends, because too much waited to be applied.
+    pub unapplied: u64,
+    /// Entries, because too much waited for the quorum.
+    pub uncommitted: u64,
 }
 
 /// A ready whose records are not on disk yet.
@@ -189,6 +202,9 @@ impl Replica {
             led_term: None,
             led_since_ms: None,
             confirmation: None,
+            refused: RefusedCounts::default(),
+            leader_changes: 0,
+            last_leader: None,
             reported_ms: None,
             followed: None,
             reads_now: Vec::new(),
@@ -206,6 +222,7 @@ impl Replica {
             let message = format!("the write has {} bytes, more than a log segment holds", command.encoded_len());
             turn.answers.push((waiter, Err(Error::invalid(message))));
         } else if self.unapplied_bytes + self.proposals.gathered_bytes() > UNAPPLIED_BYTES_MAX {
+            self.refused.unapplied += 1;
             let message = format!("group {} has {} bytes waiting to be applied", self.group, self.unapplied_bytes);
             turn.answers.push((waiter, Err(Error::Overloaded(message))));
         } else {
@@ -222,6 +239,11 @@ impl Replica {
     pub fn message(&mut self, from: NodeId, message: Message, turn: &mut Turn) {
         if self.is_installing() {
             // What a peer says now it will say again. Entries behind the snapshot, above all, would be lost with its ready.
+            return;
+        }
+        if self.unapplied_bytes > UNAPPLIED_BYTES_MAX && message.has_entries() {
+            // The store is far behind. The leader sends them again after its next heartbeat was answered.
+            self.refused.unapplied += 1;
             return;
         }
         if let Some(meta) = message.snapshot_meta()
@@ -287,7 +309,7 @@ impl Replica {
     /// Proposes what was gathered, unless the clock that stamps it is not settled: then it waits.
     fn propose(&mut self, turn: &mut Turn) {
         let Some(stamp) = self.clock.stamp(turn.now) else { return };
-        let (raft, last_stamped) = (&mut self.raft, &mut self.last_stamped);
+        let (raft, last_stamped, refused) = (&mut self.raft, &mut self.last_stamped, &mut self.refused);
         let propose = |commands| match raft.propose(commands) {
             Ok((term, index)) => {
                 *last_stamped = index;
@@ -295,10 +317,11 @@ impl Replica {
             }
             Err(ProposeError::NotLeader) => Err(Error::NoLeader),
             Err(ProposeError::TooMuchUncommitted) => {
+                refused.uncommitted += 1;
                 Err(Error::Overloaded("too much is waiting for the quorum".into()))
             }
         };
-        self.proposals.flush(stamp, propose, turn.answers);
+        self.proposals.flush((turn.config.epoch, stamp), propose, turn.answers);
     }
 
     /// Does what Raft wants done.
@@ -502,6 +525,12 @@ impl Replica {
             self.led_term = led;
             self.led_since_ms = led.map(|_| turn.now.mono_ms);
         }
+        if let Some(leader) = self.raft.leader()
+            && self.last_leader != Some(leader)
+        {
+            self.leader_changes += u64::from(self.last_leader.is_some());
+            self.last_leader = Some(leader);
+        }
         let followed = led.is_none().then(|| (self.raft.term(), self.raft.leader()));
         if self.followed != followed {
             if let Some((term, leader)) = followed {
@@ -520,6 +549,11 @@ impl Replica {
             last: self.raft.last_index(),
             intent: None,
         }
+    }
+
+    /// Committed bytes that wait to be applied.
+    pub fn unapplied_bytes(&self) -> usize {
+        self.unapplied_bytes
     }
 
     /// This replica as it describes itself.

@@ -62,7 +62,7 @@ impl Replica {
             return;
         }
         // What is refused now is due in the next turn, too.
-        if let Ok((_, index)) = self.raft.propose(EntryBuilder::new().finish(stamp)) {
+        if let Ok((_, index)) = self.raft.propose(EntryBuilder::new().finish(turn.config.epoch, stamp)) {
             (self.last_bare_stamp, self.last_stamped) = (index, index);
         }
     }

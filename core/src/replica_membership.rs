@@ -55,7 +55,8 @@ impl Replica {
             Some((proposed_in, index)) if proposed_in == term => self.raft.committed() >= index,
             _ => {
                 let stamp = self.clock.stamp(turn.now);
-                let proposed = stamp.map(|stamp| self.raft.propose(EntryBuilder::new().finish(stamp)));
+                let proposed =
+                    stamp.map(|stamp| self.raft.propose(EntryBuilder::new().finish(turn.config.epoch, stamp)));
                 self.confirmation = proposed.and_then(Result::ok);
                 false
             }

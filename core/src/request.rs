@@ -413,6 +413,23 @@ pub struct ShardStatus {
     pub groups: Vec<GroupStatus>,
     /// The peers that can be reached now.
     pub reachable: Vec<NodeId>,
+    /// How often a group got another leader, since the start.
+    pub leader_changes: u64,
+    /// What is bounded.
+    pub limits: Vec<LimitStatus>,
+}
+
+/// A bound, how far it is used, and how often something was refused for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitStatus {
+    /// Its name.
+    pub name: &'static str,
+    /// How much there is now; of the fullest, where there are several of a kind.
+    pub now: u64,
+    /// How much there may be.
+    pub max: u64,
+    /// How often something was refused, or put off, since the start.
+    pub refused: u64,
 }
 
 /// A replica as it describes itself.

@@ -8,13 +8,13 @@ use thiserror::Error;
 use crate::config::Config;
 use crate::error::Error;
 use crate::input::Input;
-use crate::limits::REQUESTS_PENDING_MAX;
+use crate::limits::{REQUESTS_PENDING_MAX, UNAPPLIED_BYTES_MAX, UNCOMMITTED_BYTES_MAX, VIEWS_MAX};
 use crate::log::{GroupLog, LogWriter};
 use crate::output::{Event, Output};
 use crate::placement::{all_groups, shard_of};
 use crate::proposals::{Answer, Waiter};
 use crate::replica::{Replica, Turn};
-use crate::request::{Command, Operation, ReadMode, ReadOp, Reply, Request, ShardStatus};
+use crate::request::{Command, LimitStatus, Operation, ReadMode, ReadOp, Reply, Request, ShardStatus};
 use crate::requests::{Pending, Requests, Stage};
 use crate::retention::Retention;
 use crate::storage::{AppliedClock, SnapshotMeta, StorageDone};
@@ -56,6 +56,9 @@ pub struct Shard {
     pub(crate) spread_ms: u64,
     /// The leave that was let pass last, and until when it may be on its way.
     pub(crate) judged_leave: Option<(NodeId, u64)>,
+    /// Open views of the store, and scans that were refused one.
+    views: (u64, u64),
+    requests_refused: u64,
     tickets: u64,
     last_tick_ms: u64,
     failed: Option<String>,
@@ -85,6 +88,8 @@ impl Shard {
             members_to_tell: found.members,
             spread_ms: now.mono_ms,
             judged_leave: None,
+            views: (0, 0),
+            requests_refused: 0,
             tickets: 0,
             last_tick_ms: now.mono_ms,
             failed: None,
@@ -193,6 +198,7 @@ impl Shard {
 
     fn request(&mut self, now: Tick, id: RequestId, request: Request, out: &mut Vec<Output>) {
         if self.requests.len() >= REQUESTS_PENDING_MAX {
+            self.requests_refused += 1;
             let error = Error::Overloaded(format!("{REQUESTS_PENDING_MAX} requests are waiting"));
             return out.push(Output::Reply(id, Err(error)));
         }
@@ -360,7 +366,8 @@ impl Shard {
                     replica.purge |= purge;
                 });
             }
-            StorageDone::Read { results } => {
+            StorageDone::Read { results, views } => {
+                self.views = views;
                 let answers = results.into_iter().map(|(ticket, result)| (Waiter::Local(RequestId(ticket.0)), result));
                 self.answers.extend(answers);
             }
@@ -427,7 +434,32 @@ impl Shard {
             shard: self.config.shard,
             groups: self.replicas.values().map(Replica::status).collect(),
             reachable: self.peers_up.iter().copied().collect(),
+            leader_changes: self.replicas.values().map(|replica| replica.leader_changes).sum(),
+            limits: self.limits(),
         }
+    }
+
+    fn limits(&self) -> Vec<LimitStatus> {
+        let fullest = |used: fn(&Replica) -> u64| self.replicas.values().map(used).max().unwrap_or_default();
+        let refused = |count: fn(&Replica) -> u64| self.replicas.values().map(count).sum();
+        let limit = |name, now, max: usize, refused| LimitStatus { name, now, max: max as u64, refused };
+        let (views, views_refused) = self.views;
+        vec![
+            limit("requests_pending", self.requests.len() as u64, REQUESTS_PENDING_MAX, self.requests_refused),
+            limit(
+                "unapplied_bytes",
+                fullest(|replica| replica.unapplied_bytes() as u64),
+                UNAPPLIED_BYTES_MAX,
+                refused(|replica| replica.refused.unapplied),
+            ),
+            limit(
+                "uncommitted_bytes",
+                fullest(|replica| replica.raft.uncommitted_bytes()),
+                UNCOMMITTED_BYTES_MAX,
+                refused(|replica| replica.refused.uncommitted),
+            ),
+            limit("views", views, VIEWS_MAX, views_refused),
+        ]
     }
 
     /// Stops serving. What was proposed may survive elsewhere; reads were not answered.

@@ -152,6 +152,8 @@ pub enum StorageDone {
     Read {
         /// In the order of the job.
         results: Vec<(Ticket, Result<Reply, Error>)>,
+        /// Views that are open, and scans that were refused one since the start.
+        views: (u64, u64),
     },
     /// Of `Persist`: what each group of this shard had applied then.
     Persisted {

@@ -57,6 +57,17 @@ number!(
     ViewId(u64)
 );
 
+impl Version {
+    /// Versions of an epoch are numbered within so many bits.
+    const EPOCH_BITS: u32 = 40;
+
+    /// Where versions go on when a cluster is recovered or restored from what may not be the last of it: past any that was ever
+    /// handed out, known here or not, as long as fewer than 2^40 writes of a group are not known.
+    pub fn of_next_epoch(self) -> Version {
+        Version(((self.0 >> Self::EPOCH_BITS) + 2) << Self::EPOCH_BITS)
+    }
+}
+
 /// The cluster's name for machines, fixed when it is bootstrapped. Shown as 32 hexadecimal digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(pub u128);

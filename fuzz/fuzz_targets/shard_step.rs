@@ -75,6 +75,7 @@ impl World {
         let config = Config {
             node: NodeId(1),
             cluster: ClusterId(7),
+            epoch: 0,
             shard: ShardId(0),
             shards: 1,
             groups: 1,

@@ -49,7 +49,7 @@ impl Effects for ShardEffects {
             }
             Output::Send(peer, envelope) => {
                 if let Some(link) = self.links.get(&peer) {
-                    link.send(envelope);
+                    link.send(envelope, &self.handle.node.shared);
                 }
             }
             Output::Storage(job) => {
@@ -68,7 +68,7 @@ impl Effects for ShardEffects {
 impl ShardEffects {
     /// The turn has ended.
     pub fn flush(&self) {
-        self.links.values().for_each(|link| link.flush());
+        self.links.values().for_each(|link| link.flush(&self.handle.node.shared));
     }
 
     /// Tells all shards who the members are.

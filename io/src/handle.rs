@@ -1,6 +1,7 @@
 //! How any thread, on any runtime, reaches a node's shards: by mail.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use drey_core::placement::shard_of;
 use drey_core::request::{Operation, ReadMode, ReadOp, Reply};
@@ -75,7 +76,10 @@ impl Handle {
             .get(shard.0 as usize)
             .ok_or_else(|| Error::NotReady(format!("there is no shard {shard} on this node")))?;
         mailbox.send(Mail::Call(operation, timeout_ms, sender)).map_err(|error| match error {
-            SendError::Full(_) => Error::Overloaded("the shard's mailbox is full".into()),
+            SendError::Full(_) => {
+                self.shared.inbox_refused.fetch_add(1, Ordering::Relaxed);
+                Error::Overloaded("the shard's mailbox is full".into())
+            }
             SendError::Closed(_) => Error::NotReady("the node is stopping".into()),
         })
     }

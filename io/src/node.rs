@@ -123,6 +123,9 @@ impl Node {
             data_dir: config.data_dir.clone(),
             started: Instant::now(),
             ending: OnceLock::new(),
+            link_bytes: AtomicU64::new(0),
+            link_refused: AtomicU64::new(0),
+            inbox_refused: AtomicU64::new(0),
             roster: Roster::new(Members::found(&identity.first_members())),
             is_new,
             identity,
@@ -215,6 +218,7 @@ fn core_config(config: &Config, shared: &Shared, shard: ShardId) -> drey_core::C
     drey_core::Config {
         node: NodeId(shared.identity.node),
         cluster: shared.identity.cluster(),
+        epoch: shared.identity.epoch,
         shard,
         shards: shared.shards,
         groups: shared.identity.groups,

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -23,9 +24,10 @@ use crate::notify::Notify;
 use crate::resolve::resolve;
 use crate::runtime::{self, ReadHalf, TaskHandle, TcpStream};
 use crate::shard_handle::ShardHandle;
+use crate::shared::Shared;
 
 /// What may wait for a link, in bytes.
-const QUEUE_BYTES_MAX: usize = 32 << 20;
+pub(crate) const QUEUE_BYTES_MAX: usize = 32 << 20;
 /// A frame is closed when it is longer: the next envelopes go into another.
 const FRAME_BYTES_FULL: usize = 4 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -77,17 +79,23 @@ impl PeerLink {
     }
 
     /// Queues an envelope for the turn's frame.
-    pub fn send(&self, envelope: Envelope) {
-        let bytes = self.queued_bytes.get() + frame::weight(&envelope);
-        if self.up.get() && bytes <= QUEUE_BYTES_MAX {
-            self.queued_bytes.set(bytes);
-            self.queue.borrow_mut().push(envelope);
+    pub fn send(&self, envelope: Envelope, shared: &Shared) {
+        if !self.up.get() {
+            return;
         }
+        let bytes = self.queued_bytes.get() + frame::weight(&envelope);
+        if bytes > QUEUE_BYTES_MAX {
+            shared.link_refused.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.queued_bytes.set(bytes);
+        self.queue.borrow_mut().push(envelope);
     }
 
     /// The turn has ended: what was queued goes out.
-    pub fn flush(&self) {
+    pub fn flush(&self, shared: &Shared) {
         if !self.queue.borrow().is_empty() {
+            shared.link_bytes.store(self.queued_bytes.get() as u64, Ordering::Relaxed);
             self.wake.notify();
         }
     }

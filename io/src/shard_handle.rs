@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use drey_core::placement::shard_of;
 use drey_core::request::{Operation, Reply, Request};
@@ -80,7 +81,10 @@ impl ShardHandle {
                 self.arrived.notify();
             }
             // Nobody may be waiting any more.
-            Err(error) => drop(sender.send(Err(error))),
+            Err(error) => {
+                self.node.shared.inbox_refused.fetch_add(1, Ordering::Relaxed);
+                drop(sender.send(Err(error)));
+            }
         }
     }
 

@@ -3,15 +3,17 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use drey_core::request::ShardStatus;
+use drey_core::limits::REQUESTS_PENDING_MAX;
+use drey_core::request::{LimitStatus, ShardStatus};
 use drey_core::wire::handshake::{Acquaintances, HandshakeError, Hello, Refusal};
 use drey_core::{Incarnation, NodeId, ShardId};
 
 use crate::identity::{self, Identity};
+use crate::peer_link::QUEUE_BYTES_MAX;
 use crate::roster::Roster;
 use crate::status::NodeStatus;
 
@@ -29,9 +31,15 @@ pub(crate) struct Shared {
     /// Shards that still need the log's earlier epochs.
     pub need_earlier_epochs: AtomicU32,
     /// Names links: grows over restarts, as long as they take longer than a millisecond each.
-    pub next_link: std::sync::atomic::AtomicU64,
+    pub next_link: AtomicU64,
     /// Why the node stops by itself. Every turn looks, without a lock.
     pub ending: OnceLock<Ending>,
+    /// The most bytes that waited for a link when something was added to it last.
+    pub link_bytes: AtomicU64,
+    /// Messages to peers that were dropped because too much waited for their link.
+    pub link_refused: AtomicU64,
+    /// Requests that found an inbox or a mailbox full.
+    pub inbox_refused: AtomicU64,
 }
 
 /// Why a node stops by itself.
@@ -109,6 +117,20 @@ impl Shared {
         let mut reachable: Vec<NodeId> = shards.iter().flat_map(|shard| shard.reachable.iter().copied()).collect();
         reachable.sort_unstable();
         reachable.dedup();
+        let leader_changes = shards.iter().map(|shard| shard.leader_changes).sum();
+        let mut limits = limits_of(&shards);
+        limits.push(LimitStatus {
+            name: "link_bytes",
+            now: self.link_bytes.load(Ordering::Relaxed),
+            max: QUEUE_BYTES_MAX as u64,
+            refused: self.link_refused.load(Ordering::Relaxed),
+        });
+        limits.push(LimitStatus {
+            name: "inbox_requests",
+            now: 0,
+            max: REQUESTS_PENDING_MAX as u64,
+            refused: self.inbox_refused.load(Ordering::Relaxed),
+        });
         let mut groups: Vec<_> = shards
             .into_iter()
             .flat_map(|shard| shard.groups.into_iter().map(move |group| (shard.shard, group)))
@@ -122,6 +144,9 @@ impl Shared {
             members: self.roster.members().iter().cloned().collect(),
             reachable,
             groups,
+            leader_changes,
+            limits,
+            epoch: self.identity.epoch,
             shards: self.shards,
             engine: self.identity.engine.to_string(),
             uptime_ms: self.started.elapsed().as_millis() as u64,
@@ -129,6 +154,21 @@ impl Shared {
             memory_bytes: memory_bytes(),
         }
     }
+}
+
+/// Of each limit the fullest shard's, and what all refused.
+fn limits_of(shards: &[ShardStatus]) -> Vec<LimitStatus> {
+    let mut limits: Vec<LimitStatus> = Vec::new();
+    for limit in shards.iter().flat_map(|shard| &shard.limits) {
+        match limits.iter_mut().find(|known| known.name == limit.name) {
+            Some(known) => {
+                known.now = known.now.max(limit.now);
+                known.refused += limit.refused;
+            }
+            None => limits.push(*limit),
+        }
+    }
+    limits
 }
 
 /// What a directory's files take on disk. A node has some tens of files.

@@ -1,6 +1,6 @@
 //! A node as it describes itself.
 
-use drey_core::request::GroupStatus;
+use drey_core::request::{GroupStatus, LimitStatus};
 use drey_core::system::Member;
 use drey_core::{NodeId, ShardId};
 
@@ -19,6 +19,12 @@ pub struct NodeStatus {
     pub reachable: Vec<NodeId>,
     /// All groups, in order, each with its shard.
     pub groups: Vec<(ShardId, GroupStatus)>,
+    /// How often a group got another leader, as its replicas here saw it since the start.
+    pub leader_changes: u64,
+    /// What is bounded: of the fullest shard each, with what all shards refused.
+    pub limits: Vec<LimitStatus>,
+    /// The cluster's epoch.
+    pub epoch: u64,
     /// How many executors it has.
     pub shards: u32,
     /// Its engine.

@@ -241,6 +241,7 @@ impl Node {
         Config {
             node: self.id(),
             cluster: CLUSTER,
+            epoch: 0,
             shard,
             shards: self.shards,
             groups: self.plan.groups,

@@ -23,6 +23,7 @@ pub fn config(node: u64, nodes: u64) -> Config {
     Config {
         node: NodeId(node),
         cluster: ClusterId(7),
+        epoch: 0,
         shard: ShardId(0),
         shards: 1,
         groups: 1,

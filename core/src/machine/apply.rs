@@ -111,7 +111,10 @@ impl Batch<'_> {
             Err(error) => return Ok(vec![Err(unreadable(error))]),
         };
         let meta = &mut self.machine.meta;
-        meta.epoch = meta.epoch.max(commands.epoch);
+        if commands.epoch > meta.epoch {
+            meta.epoch = commands.epoch;
+            meta.version = meta.version.of_next_epoch();
+        }
         // It never falls, whatever a leader says. Format 1 says nothing.
         if commands.stamp.clock_ms >= meta.stamp.clock_ms.max(1) {
             meta.stamp = commands.stamp;

@@ -15,7 +15,8 @@ use crate::request::Command;
 
 const FORMAT: u8 = 2;
 const FORMAT_WITHOUT_STAMP: u8 = 1;
-const CLOCK_AT: usize = 1 + 8;
+const EPOCH_AT: usize = 1;
+const CLOCK_AT: usize = EPOCH_AT + 8;
 const WALLS_AHEAD_AT: usize = CLOCK_AT + 8;
 const COUNT_AT: usize = WALLS_AHEAD_AT + 8;
 /// What an entry has before its first command.
@@ -46,7 +47,7 @@ impl Default for EntryBuilder {
 }
 
 impl EntryBuilder {
-    /// An entry without commands, of epoch 0.
+    /// An entry without commands.
     pub fn new() -> EntryBuilder {
         let mut bytes = vec![0; ENTRY_HEADER_BYTES];
         bytes[0] = FORMAT;
@@ -83,8 +84,9 @@ impl EntryBuilder {
         self.count as usize
     }
 
-    /// The payload, stamped with the group's clock.
-    pub fn finish(mut self, stamp: Stamp) -> Vec<u8> {
+    /// The payload, of the cluster's epoch and stamped with the group's clock.
+    pub fn finish(mut self, epoch: u64, stamp: Stamp) -> Vec<u8> {
+        self.bytes[EPOCH_AT..CLOCK_AT].copy_from_slice(&epoch.to_le_bytes());
         self.bytes[CLOCK_AT..WALLS_AHEAD_AT].copy_from_slice(&stamp.clock_ms.to_le_bytes());
         self.bytes[WALLS_AHEAD_AT..COUNT_AT].copy_from_slice(&stamp.walls_ahead_ms.to_le_bytes());
         self.bytes[COUNT_AT..ENTRY_HEADER_BYTES].copy_from_slice(&self.count.to_le_bytes());
@@ -102,7 +104,7 @@ pub(crate) fn stamp_of(payload: &[u8]) -> Option<Stamp> {
 /// An entry's payload as it is read: an iterator over its commands. It yields exactly as many items as the header says, so that
 /// each command has its answer; when one is damaged, those behind it still are what they are.
 pub struct EntryCommands {
-    /// The leader's epoch; 0 for now.
+    /// The leader's epoch: what it applies beyond an earlier one's, see [`crate::types::Version::of_next_epoch`].
     pub epoch: u64,
     /// The leader's stamp of the group's clock.
     pub stamp: Stamp,

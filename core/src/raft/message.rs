@@ -44,6 +44,11 @@ impl Message {
         Term(self.0.term)
     }
 
+    /// Whether it brings entries.
+    pub(crate) fn has_entries(&self) -> bool {
+        !self.0.entries.is_empty() && self.0.get_msg_type() == MessageType::MsgAppend
+    }
+
     /// Whether it announces a snapshot.
     pub(crate) fn is_snapshot(&self) -> bool {
         self.0.get_msg_type() == MessageType::MsgSnapshot

@@ -9,6 +9,7 @@ use super::guard::{self, Receiver, Refused};
 use super::log_in_memory::LogInMemory;
 use super::membership::Configuration;
 use super::message::Message;
+use crate::limits::UNCOMMITTED_BYTES_MAX;
 use crate::log::{HardState, LogEntry};
 use crate::storage::{Committed, SnapshotMeta};
 use crate::system::reconcile::Change;
@@ -20,8 +21,6 @@ const APPEND_BYTES_MAX: u64 = 1 << 20;
 const APPENDS_IN_FLIGHT_MAX: usize = 256;
 /// The most committed payload handed out at once.
 const COMMITTED_BYTES_MAX: u64 = 4 << 20;
-/// The most proposed and uncommitted payload.
-const UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
 
 /// What a member is made of.
 pub(crate) struct RaftConfig {
@@ -111,7 +110,7 @@ impl RaftNode {
             max_size_per_msg: APPEND_BYTES_MAX,
             max_inflight_msgs: APPENDS_IN_FLIGHT_MAX,
             max_committed_size_per_ready: COMMITTED_BYTES_MAX,
-            max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
+            max_uncommitted_size: UNCOMMITTED_BYTES_MAX as u64,
             check_quorum: true,
             pre_vote: true,
             // Its batching glues entries to an empty append of another index. A turn proposes one entry at most anyway.
@@ -399,6 +398,11 @@ impl RaftNode {
         let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
         self.raw.report_snapshot(peer.0, status);
         self.settle();
+    }
+
+    /// What waits for the quorum, as leader.
+    pub fn uncommitted_bytes(&self) -> u64 {
+        self.raw.raft.uncommitted_size() as u64
     }
 
     pub fn is_leader(&self) -> bool {

@@ -41,11 +41,12 @@ pub(super) struct Scans<V> {
     /// Views that were closed before their end, oldest first, with the last key that was answered.
     closed: VecDeque<(ViewId, Bytes)>,
     last_id: u64,
+    refused: u64,
 }
 
 impl<V: Read> Scans<V> {
     pub(super) fn new() -> Scans<V> {
-        Scans { open: BTreeMap::new(), closed: VecDeque::new(), last_id: 0 }
+        Scans { open: BTreeMap::new(), closed: VecDeque::new(), last_id: 0, refused: 0 }
     }
 
     /// Answers the first page. Only a scan that has more of them costs a view.
@@ -67,6 +68,7 @@ impl<V: Read> Scans<V> {
             return Ok(Ok(page(&scan, entries, None, end)));
         }
         if self.open.len() >= VIEWS_MAX {
+            self.refused += 1;
             return Ok(Err(Error::Overloaded(format!("{VIEWS_MAX} scans are in progress, the most"))));
         }
         self.last_id += 1;
@@ -91,6 +93,11 @@ impl<V: Read> Scans<V> {
             open.last_key = last_key(&reply);
         }
         Ok(Ok(reply))
+    }
+
+    /// How many views are open, and how many were refused.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.open.len() as u64, self.refused)
     }
 
     /// Ends a scan. One that is gone already is no error.

@@ -131,7 +131,7 @@ impl<S: Store> StorageWorker<S> {
         for (ticket, read) in reads {
             results.push((ticket, self.read_one(group, &read, now_ms, clock_ms)?));
         }
-        Ok(StorageDone::Read { results })
+        Ok(StorageDone::Read { results, views: self.scans.counts() })
     }
 
     fn read_one(

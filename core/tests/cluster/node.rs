@@ -110,6 +110,7 @@ impl Node {
         Config {
             node: NodeId(self.id),
             cluster: ClusterId(7),
+            epoch: 0,
             shard: ShardId(shard),
             shards: self.shards,
             groups: self.settings.groups,

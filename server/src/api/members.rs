@@ -13,7 +13,8 @@ use super::{Backend, unexpected};
 
 /// `Cluster.Join`.
 pub async fn join<B: Backend>(backend: &B, request: JoinRequest, deadline_ms: u64) -> Result<JoinResponse, Error> {
-    let cluster = backend.status().await?.cluster.to_string();
+    let status = backend.status().await?;
+    let cluster = status.cluster.to_string();
     if !request.cluster.is_empty() && request.cluster != cluster {
         return Err(Error::Refused(format!("this is cluster {cluster}, not {}", request.cluster)));
     }
@@ -22,7 +23,7 @@ pub async fn join<B: Backend>(backend: &B, request: JoinRequest, deadline_ms: u6
     match backend.call(Operation::Write(Command::system(write)), deadline_ms).await? {
         Reply::Members { id, members } => {
             let members = tell(&members);
-            Ok(JoinResponse { id: id.0, cluster, members, groups: backend.groups(), epoch: 0 })
+            Ok(JoinResponse { id: id.0, cluster, members, groups: backend.groups(), epoch: status.epoch })
         }
         other => Err(unexpected(&other)),
     }

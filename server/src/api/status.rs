@@ -1,7 +1,7 @@
 //! `Cluster.Status`: one node's view of itself, its peers and its groups.
 
 use drey_client::proto::{self, StatusResponse, member::Role};
-use drey_core::request::GroupStatus;
+use drey_core::request::{GroupStatus, LimitStatus};
 use drey_core::{ClusterId, Error, NodeId, ShardId};
 
 use super::Backend;
@@ -21,6 +21,12 @@ pub struct NodeStatus {
     pub groups: Vec<GroupState>,
     /// The peers that can be reached now.
     pub reachable: Vec<NodeId>,
+    /// How often a group got another leader, as seen here since the start.
+    pub leader_changes: u64,
+    /// What is bounded.
+    pub limits: Vec<LimitStatus>,
+    /// The cluster's epoch.
+    pub epoch: u64,
     /// How many shards the node runs.
     pub shards: u32,
     /// The engine's name: `lsm` or `memory`.
@@ -68,6 +74,8 @@ fn response(node: NodeStatus) -> StatusResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         members,
         groups: node.groups.iter().map(group).collect(),
+        leader_changes: node.leader_changes,
+        limits: node.limits.iter().map(limit).collect(),
         shards: node.shards,
         uptime_ms: node.uptime_ms,
         disk_bytes: node.disk_bytes,
@@ -100,6 +108,11 @@ fn member(node: &NodeStatus, member: &MemberState) -> proto::Member {
         http_address: String::new(),
         redis_address: String::new(),
     }
+}
+
+fn limit(limit: &LimitStatus) -> proto::Limit {
+    let LimitStatus { name, now, max, refused } = *limit;
+    proto::Limit { name: name.to_owned(), now, max, refused }
 }
 
 fn group(group: &GroupState) -> proto::GroupStatus {

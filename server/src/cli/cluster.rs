@@ -3,7 +3,7 @@
 use super::duration;
 use super::output::say_bytes;
 use super::{Context, Failure};
-use drey_client::proto::{GroupStatus, StatusResponse, member::Role};
+use drey_client::proto::{GroupStatus, Limit, StatusResponse, member::Role};
 use serde::Serialize;
 
 /// A node in JSON.
@@ -28,6 +28,17 @@ struct Metadata<'a> {
     uptime_ms: u64,
     disk_bytes: u64,
     memory_bytes: u64,
+    leader_changes: u64,
+    limits: Vec<LimitView<'a>>,
+}
+
+/// A bound and its use.
+#[derive(Serialize)]
+struct LimitView<'a> {
+    name: &'a str,
+    now: u64,
+    max: u64,
+    refused: u64,
 }
 
 /// A cluster in JSON.
@@ -81,10 +92,17 @@ pub(super) async fn node(context: &mut Context) -> Result<(), Failure> {
         ("uptime", duration::say(metadata.uptime_ms)),
         ("disk", say_bytes(metadata.disk_bytes)),
         ("memory", say_bytes(metadata.memory_bytes)),
+        ("leader changes", metadata.leader_changes.to_string()),
     ];
     for (name, value) in lines {
-        context.output.line(&format!("{name:<9}{value}"))?;
+        context.output.line(&format!("{name:<16}{value}"))?;
     }
+    context.output.line("")?;
+    let number = |number: u64| number.to_string();
+    let row = |limit: &LimitView<'_>| {
+        vec![limit.name.to_owned(), number(limit.now), number(limit.max), number(limit.refused)]
+    };
+    context.output.table(&["LIMIT", "NOW", "MAX", "REFUSED"], &[1, 2, 3], metadata.limits.iter().map(row).collect())?;
     Ok(())
 }
 
@@ -148,8 +166,14 @@ fn node_view(status: &StatusResponse) -> NodeView<'_> {
             uptime_ms: status.uptime_ms,
             disk_bytes: status.disk_bytes,
             memory_bytes: status.memory_bytes,
+            leader_changes: status.leader_changes,
+            limits: status.limits.iter().map(limit_view).collect(),
         },
     }
+}
+
+fn limit_view(limit: &Limit) -> LimitView<'_> {
+    LimitView { name: &limit.name, now: limit.now, max: limit.max, refused: limit.refused }
 }
 
 fn cluster_view(status: &StatusResponse) -> ClusterView<'_> {

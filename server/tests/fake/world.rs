@@ -310,6 +310,7 @@ impl World {
             uptime_ms: 125_000,
             disk_bytes: 12_897_484,
             memory_bytes: 2_048,
+            ..proto::StatusResponse::default()
         }
     }
 }

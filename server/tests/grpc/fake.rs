@@ -183,6 +183,7 @@ impl Backend for Fake {
             uptime_ms: 1,
             disk_bytes: 2,
             memory_bytes: 3,
+            ..NodeStatus::default()
         })
     }
 }

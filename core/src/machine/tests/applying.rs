@@ -267,3 +267,28 @@ fn a_damaged_record_is_an_error_of_the_store() {
     assert!(scan.page(&replica.store, 0).is_err());
     assert!(replica.machine.apply(&replica.store, &[entry(2, &[put("default", "k", "v")])], None).is_err());
 }
+
+#[test]
+fn an_epoch_raises_versions_past_any_that_was_handed_out() {
+    let mut replica = Replica::new();
+    let run = |replica: &mut Replica, index: u64, epoch: u64| {
+        let mut builder = EntryBuilder::new();
+        builder.push(&put("default", "k", "v"));
+        let commands = builder.finish(epoch, Stamp::default()).into();
+        let entry = Committed { index: LogIndex(index), term: Term(1), commands, wants_replies: true };
+        let (writes, replies) = replica.machine.apply(&replica.store, &[entry], None).unwrap();
+        replica.store.write(writes).unwrap();
+        match &replies[0].1[0] {
+            Ok(Reply::Put { version, .. }) => *version,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(run(&mut replica, 1, 0), Version(1));
+    let raised = run(&mut replica, 2, 1);
+    assert!(raised > Version(1 << 40), "writes that are not known here may have had a trillion versions");
+    assert_eq!(run(&mut replica, 3, 1).0, raised.0 + 1, "once for an epoch");
+    assert_eq!(run(&mut replica, 4, 0).0, raised.0 + 2, "and never back");
+    let again = Machine::load(&replica.store, GROUP, GROUPS).unwrap();
+    assert_eq!(again.version().0, raised.0 + 2);
+    assert!(run(&mut replica, 5, 7) > Version(raised.0 + (1 << 40)));
+}

@@ -106,7 +106,7 @@ proptest! {
         }
         prop_assert_eq!(builder.count(), commands.len());
         let stamp = Stamp { clock_ms, walls_ahead_ms };
-        let payload = Bytes::from(builder.finish(stamp));
+        let payload = Bytes::from(builder.finish(0, stamp));
         prop_assert_eq!(stamp_of(&payload), (clock_ms > 0).then_some(stamp));
         let read = EntryCommands::new(payload).unwrap();
         prop_assert_eq!(read.stamp, stamp);
@@ -120,7 +120,7 @@ proptest! {
     ) {
         let mut builder = EntryBuilder::new();
         commands.iter().for_each(|command| builder.push(command));
-        if let Ok(commands) = EntryCommands::new(mutate(builder.finish(STAMP), &changes, len)) {
+        if let Ok(commands) = EntryCommands::new(mutate(builder.finish(0, STAMP), &changes, len)) {
             let (said, _) = commands.size_hint();
             prop_assert_eq!(commands.count(), said);
         }
@@ -149,7 +149,7 @@ proptest! {
 fn entries_and_meta_records_of_the_format_before_stamps_are_read() {
     let mut builder = EntryBuilder::new();
     builder.push(&put("b", "k", "v"));
-    let mut old = builder.finish(Stamp::default());
+    let mut old = builder.finish(0, Stamp::default());
     old[0] = 1;
     old.drain(17..25);
     assert_eq!(stamp_of(&old), None);
@@ -170,7 +170,7 @@ fn a_bad_length_in_an_entry_makes_errors_of_the_rest() {
     let second = builder.len();
     builder.push(&create("b"));
     builder.push(&create("c"));
-    let mut bytes = builder.finish(STAMP);
+    let mut bytes = builder.finish(0, STAMP);
     bytes[second] = 0xff;
     bytes[second + 1] = 0xff;
     let commands: Vec<_> = EntryCommands::new(bytes.into()).unwrap().collect();
@@ -224,7 +224,7 @@ fn the_largest_valid_commands_fit_an_entry() {
         assert!(builder.fits(&command));
         builder.push(&command);
         assert!(builder.len() <= ENTRY_BYTES_MAX);
-        assert_eq!(EntryCommands::new(builder.finish(STAMP).into()).unwrap().next(), Some(Ok(command)));
+        assert_eq!(EntryCommands::new(builder.finish(0, STAMP).into()).unwrap().next(), Some(Ok(command)));
     }
 }
 

@@ -62,7 +62,7 @@ fn stamped(index: u64, clock_ms: u64, commands: &[Command]) -> Committed {
     for command in commands {
         builder.push(command);
     }
-    Committed { index: LogIndex(index), term: Term(1), commands: builder.finish(stamp).into(), wants_replies: true }
+    Committed { index: LogIndex(index), term: Term(1), commands: builder.finish(0, stamp).into(), wants_replies: true }
 }
 
 /// A machine with its store.

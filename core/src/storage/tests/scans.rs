@@ -13,7 +13,9 @@ impl StorageWorker<MemoryStore> {
     fn ask(&mut self, op: ReadOp, now_ms: u64) -> Result<Reply, Error> {
         let job = StorageJob::Read { group: GROUP, reads: vec![(Ticket(3), op)], now_ms, clock_ms: 0 };
         match self.run(job) {
-            StorageDone::Read { mut results } if results.len() == 1 && results[0].0 == Ticket(3) => results.remove(0).1,
+            StorageDone::Read { mut results, .. } if results.len() == 1 && results[0].0 == Ticket(3) => {
+                results.remove(0).1
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -283,12 +283,12 @@ fn an_installation_ends_the_scans_of_its_group() {
         keys_only: true,
     };
     let read = |op| StorageJob::Read { group: GROUP, reads: vec![(Ticket(1), op)], now_ms: 0, clock_ms: 0 };
-    let StorageDone::Read { results } = to.run(read(scan)) else { panic!("no page") };
+    let StorageDone::Read { results, .. } = to.run(read(scan)) else { panic!("no page") };
     let Ok(Reply::Page(page)) = &results[0].1 else { panic!("no page") };
     let view = page.next.unwrap();
     transfer(&mut source(), &mut to, 1 << 20);
     match to.run(read(ReadOp::ScanNext { view })) {
-        StorageDone::Read { results } => {
+        StorageDone::Read { results, .. } => {
             assert!(
                 matches!(&results[0].1, Err(Error::Compacted(text)) if text.contains("resume after key b\"01023\"")),
                 "{results:?}"
