@@ -55,10 +55,10 @@ struct Sight {
 enum Role {
     #[default]
     Follows,
-    /// Leads in this term and waits for what the others tell.
-    Asks(Term, BTreeMap<NodeId, Told>),
-    /// Leads and stamps.
-    Stamps,
+    /// Leads in this term since then, and waits for what the others tell.
+    Asks(Term, u64, BTreeMap<NodeId, Told>),
+    /// Leads in this term and stamps. How far each one's wall clock is ahead of the group's.
+    Stamps(Term, BTreeMap<NodeId, i64>),
 }
 
 /// A group's clock at one replica.
@@ -87,6 +87,15 @@ impl Settled {
     }
 }
 
+impl Sight {
+    fn estimate_ms(&self, now: Tick) -> u64 {
+        match self.clock_ms {
+            0 => 0,
+            clock_ms => clock_ms.saturating_add(now.mono_ms.saturating_sub(self.at_ms)),
+        }
+    }
+}
+
 impl GroupClock {
     /// As it was found on disk: time may have passed since, nobody here knows how much.
     pub fn recovered(term: Term, stamp: Stamp, now: Tick) -> GroupClock {
@@ -109,10 +118,7 @@ impl GroupClock {
 
     /// What the clock shows, as far as this replica can know: hardly ever too much. 0: it has not begun.
     pub fn estimate_ms(&self, now: Tick) -> u64 {
-        if self.sight.clock_ms == 0 {
-            return 0;
-        }
-        self.sight.clock_ms.saturating_add(now.mono_ms.saturating_sub(self.sight.at_ms))
+        self.sight.estimate_ms(now)
     }
 
     /// What this replica tells a leader.
@@ -122,8 +128,8 @@ impl GroupClock {
     }
 
     /// This replica leads from now on, and asks.
-    pub fn lead(&mut self, term: Term) {
-        self.role = Role::Asks(term, BTreeMap::new());
+    pub fn lead(&mut self, term: Term, now: Tick) {
+        self.role = Role::Asks(term, now.mono_ms, BTreeMap::new());
         self.asked_ms = None;
     }
 
@@ -135,7 +141,7 @@ impl GroupClock {
     /// Whether nobody is to be asked.
     pub fn is_known(&self) -> bool {
         match self.role {
-            Role::Stamps => true,
+            Role::Stamps(..) => true,
             Role::Follows => self.sight.live,
             Role::Asks(..) => false,
         }
@@ -145,9 +151,9 @@ impl GroupClock {
     /// stamp since asks all. A question that was not answered for a tick is asked again.
     pub fn ask(&mut self, peers: &[NodeId], now: Tick, tick_ms: u64) -> Vec<NodeId> {
         let wanted = |peer: &NodeId| match &self.role {
-            Role::Asks(_, told) => !told.contains_key(peer),
+            Role::Asks(_, _, told) => !told.contains_key(peer),
             Role::Follows => !self.sight.live && self.sight.clock_ms > 0,
-            Role::Stamps => false,
+            Role::Stamps(..) => false,
         };
         let wanted: Vec<NodeId> = peers.iter().copied().filter(wanted).collect();
         if self.asked_ms.is_some_and(|asked_ms| now.mono_ms.saturating_sub(asked_ms) < tick_ms) {
@@ -160,10 +166,15 @@ impl GroupClock {
     /// A replica answers.
     pub fn take(&mut self, from: NodeId, round: Term, told: Told, now: Tick) {
         match &mut self.role {
-            Role::Asks(term, all) if *term == round => drop(all.insert(from, told)),
+            Role::Asks(term, _, all) if *term == round => drop(all.insert(from, told)),
+            Role::Stamps(term, walls) if *term == round => {
+                // It came behind a quorum's, and makes it clearer whose wall clock is wrong.
+                walls.insert(from, ahead_ms(told.wall_ms, self.sight.estimate_ms(now)));
+                self.sight.walls_ahead_ms = medians(walls.values().copied()).1;
+            }
             Role::Follows if !self.sight.live && told.ran_since && told.term >= self.sight.term => {
                 let clock_ms = match told.term == self.sight.term {
-                    true => told.clock_ms.max(self.estimate_ms(now)),
+                    true => told.clock_ms.max(self.sight.estimate_ms(now)),
                     false => told.clock_ms,
                 };
                 let Told { term, walls_ahead_ms, .. } = told;
@@ -173,26 +184,36 @@ impl GroupClock {
         }
     }
 
-    /// Begins to stamp, once those who told are a quorum.
-    pub fn settle(&mut self, now: Tick, is_quorum: impl FnOnce(&[NodeId]) -> bool) -> Option<Settled> {
-        let Role::Asks(term, told) = &self.role else { return None };
-        if !is_quorum(&told.keys().copied().collect::<Vec<_>>()) {
+    /// Begins to stamp, once those who told are a quorum. If nobody of them has counted the time, and there is a time to be
+    /// counted, it waits up to `patience_ms` for the rest of `voters`: of three wall clocks the middle one is right.
+    pub fn settle(
+        &mut self,
+        now: Tick,
+        voters: &[NodeId],
+        patience_ms: u64,
+        is_quorum: impl FnOnce(&[NodeId]) -> bool,
+    ) -> Option<Settled> {
+        let Role::Asks(term, since_ms, told) = &self.role else { return None };
+        let is_lost = told.values().all(|told| !told.ran_since) && told.values().any(|told| told.clock_ms > 0);
+        let waits = is_lost && now.mono_ms.saturating_sub(*since_ms) < patience_ms;
+        let all_told = voters.iter().all(|voter| told.contains_key(voter));
+        if (waits && !all_told) || !is_quorum(&told.keys().copied().collect::<Vec<_>>()) {
             return None;
         }
         let from_ms = self.estimate_ms(now);
-        let told: Vec<Told> = told.values().copied().collect();
-        let to_ms = begin_ms(&told).max(self.logged_ms);
-        let (_, upper_ms) = medians(&told);
-        let walls_ahead_ms = upper_ms.cast_signed().saturating_sub(to_ms.cast_signed());
+        let to_ms = begin_ms(&told.values().copied().collect::<Vec<_>>()).max(self.logged_ms);
+        let walls: BTreeMap<_, _> = told.iter().map(|(&id, told)| (id, ahead_ms(told.wall_ms, to_ms))).collect();
+        let (_, walls_ahead_ms) = medians(walls.values().copied());
         self.sight = Sight { term: *term, clock_ms: to_ms, walls_ahead_ms, at_ms: now.mono_ms, live: true };
-        self.role = Role::Stamps;
+        self.role = Role::Stamps(*term, walls);
         Some(Settled { from_ms, to_ms })
     }
 
     /// The stamp for what is proposed now. None: this replica must not propose.
     pub fn stamp(&self, now: Tick) -> Option<Stamp> {
         let walls_ahead_ms = self.sight.walls_ahead_ms;
-        (self.role == Role::Stamps).then(|| Stamp { clock_ms: self.estimate_ms(now), walls_ahead_ms })
+        let stamps = matches!(self.role, Role::Stamps(..));
+        stamps.then(|| Stamp { clock_ms: self.estimate_ms(now), walls_ahead_ms })
     }
 }
 
@@ -208,17 +229,22 @@ fn begin_ms(told: &[Told]) -> u64 {
         // A clock that has not begun is behind no wall clock.
         let of_newest = told.iter().filter(|told| told.term == newest && told.clock_ms > 0);
         let ahead_ms = of_newest.map(|told| told.walls_ahead_ms).max().unwrap_or_default();
-        let (lower_ms, _) = medians(told);
+        let (lower_ms, _) = medians(told.iter().map(|told| told.wall_ms));
         shown(&mut told.iter()).max(lower_ms.checked_sub_signed(ahead_ms).unwrap_or_default())
     }
 }
 
-/// The lower and the upper median of the wall clocks.
-fn medians(told: &[Told]) -> (u64, u64) {
-    let mut walls: Vec<u64> = told.iter().map(|told| told.wall_ms).collect();
-    walls.sort_unstable();
-    let at = |place: usize| walls.get(place).copied().unwrap_or_default();
-    (at(walls.len().saturating_sub(1) / 2), at(walls.len() / 2))
+/// By how much the wall clock is ahead of the group's.
+fn ahead_ms(wall_ms: u64, clock_ms: u64) -> i64 {
+    wall_ms.cast_signed().saturating_sub(clock_ms.cast_signed())
+}
+
+/// The lower and the upper median.
+fn medians<N: Ord + Copy + Default>(numbers: impl Iterator<Item = N>) -> (N, N) {
+    let mut numbers: Vec<N> = numbers.collect();
+    numbers.sort_unstable();
+    let at = |place: usize| numbers.get(place).copied().unwrap_or_default();
+    (at(numbers.len().saturating_sub(1) / 2), at(numbers.len() / 2))
 }
 
 #[cfg(test)]
@@ -236,13 +262,13 @@ mod tests {
     }
 
     fn settle(clock: &mut GroupClock, term: u64, now: Tick, others: &[Told]) -> Settled {
-        clock.lead(Term(term));
+        clock.lead(Term(term), now);
         let own = clock.told(now);
         clock.take(NodeId(1), Term(term), own, now);
         for (at, told) in others.iter().enumerate() {
             clock.take(NodeId(2 + at as u64), Term(term), *told, now);
         }
-        clock.settle(now, |told| told.len() == 1 + others.len()).expect("all have told")
+        clock.settle(now, &[], 0, |told| told.len() == 1 + others.len()).expect("all have told")
     }
 
     #[test]
@@ -265,13 +291,17 @@ mod tests {
     #[test]
     fn nothing_is_stamped_before_a_quorum_has_told() {
         let mut clock = GroupClock::default();
-        clock.lead(Term(2));
+        clock.lead(Term(2), at(0));
         clock.take(NodeId(1), Term(2), clock.told(at(0)), at(0));
         clock.take(NodeId(2), Term(1), Told::default(), at(0));
-        assert_eq!(clock.settle(at(0), |told| told.len() == 2), None, "what was told in another round does not count");
+        assert_eq!(
+            clock.settle(at(0), &[], 0, |told| told.len() == 2),
+            None,
+            "what was told in another round does not count"
+        );
         assert_eq!(clock.stamp(at(0)), None);
         clock.take(NodeId(2), Term(2), Told { wall_ms: 60 * HOUR_MS, ..Told::default() }, at(0));
-        assert!(clock.settle(at(0), |told| told.len() == 2).is_some());
+        assert!(clock.settle(at(0), &[], 0, |told| told.len() == 2).is_some());
         let begun_ms = clock.stamp(at(0)).unwrap().clock_ms;
         assert_eq!(clock.stamp(at(7)).unwrap().clock_ms, begun_ms + 7, "its own time passes");
         clock.stand_down();
@@ -283,7 +313,7 @@ mod tests {
         let peers = [NodeId(2), NodeId(3)];
         let mut clock = GroupClock::default();
         assert_eq!(clock.ask(&peers, at(0), 100), [], "a follower asks nobody");
-        clock.lead(Term(2));
+        clock.lead(Term(2), at(0));
         assert_eq!(clock.ask(&peers, at(0), 100), peers);
         clock.take(NodeId(2), Term(2), Told::default(), at(0));
         assert_eq!(clock.ask(&peers, at(99), 100), []);
@@ -369,6 +399,37 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn when_nobody_has_counted_a_leader_waits_a_little_for_all() {
+        let voters = [NodeId(1), NodeId(2), NodeId(3)];
+        let quorum = |told: &[NodeId]| told.len() >= 2;
+        let last = Stamp { clock_ms: 47 * HOUR_MS, walls_ahead_ms: 0 };
+        let told = |wall_ms| Told { wall_ms, clock_ms: 47 * HOUR_MS, term: Term(2), ..Told::default() };
+        let waiting = || {
+            let mut clock = GroupClock::recovered(Term(2), last, at(0));
+            clock.lead(Term(3), at(0));
+            clock.take(NodeId(1), Term(3), clock.told(at(0)), at(0));
+            clock.take(NodeId(2), Term(3), told(48 * HOUR_MS), at(0));
+            assert_eq!(clock.settle(at(0), &voters, 300, quorum), None);
+            clock
+        };
+        let mut clock = waiting();
+        clock.take(NodeId(3), Term(3), told(50 * HOUR_MS), at(50));
+        let all = clock.settle(at(50), &voters, 300, quorum).unwrap();
+        assert_eq!(all.to_ms, 50 * HOUR_MS, "the middle one");
+        let mut clock = waiting();
+        assert_eq!(clock.settle(at(299), &voters, 300, quorum), None);
+        assert_eq!(clock.settle(at(300), &voters, 300, quorum).unwrap().to_ms, 48 * HOUR_MS, "the lower one");
+        // One that has counted is enough.
+        let mut clock = waiting();
+        clock.take(NodeId(2), Term(3), Told { ran_since: true, ..told(0) }, at(10));
+        assert_eq!(clock.settle(at(10), &voters, 300, quorum).unwrap().to_ms, 47 * HOUR_MS);
+        assert!(clock.stamp(at(10)).unwrap().walls_ahead_ms > 2 * HOUR_MS as i64);
+        // Who tells later still says which wall clock is right.
+        clock.take(NodeId(3), Term(3), told(48 * HOUR_MS), at(10));
+        assert_eq!(clock.stamp(at(10)).unwrap().walls_ahead_ms, HOUR_MS as i64);
     }
 
     #[test]

@@ -519,7 +519,7 @@ impl Replica {
             }
             if let Some(term) = led {
                 turn.out.push(Output::Report(Event::BecameLeader(self.group, term)));
-                self.lead_clock(term);
+                self.lead_clock(term, turn.now);
                 self.settle_clock(turn);
             }
             self.led_term = led;

@@ -9,6 +9,9 @@ use crate::replica::{Replica, Turn};
 use crate::types::{LogIndex, NodeId, Term, Tick};
 use crate::wire::Body;
 
+/// So long a leader waits for the wall clocks of all when nobody has counted the time: see [`crate::clock::GroupClock::settle`].
+const PATIENCE_TICKS: u64 = 3;
+
 /// The last stamp of these entries and its term.
 pub(crate) fn last_stamp(entries: &[LogEntry]) -> Option<(Term, Stamp)> {
     entries.iter().rev().find_map(|entry| stamp_of(&entry.data).map(|stamp| (entry.term, stamp)))
@@ -21,12 +24,14 @@ impl Replica {
             return;
         }
         let (own, now, round) = (turn.config.node, turn.now, self.raft.term());
-        let peers: Vec<NodeId> = self.raft.voters().into_iter().filter(|&voter| voter != own).collect();
+        let voters = self.raft.voters();
+        let peers: Vec<NodeId> = voters.iter().copied().filter(|&voter| voter != own).collect();
         for peer in self.clock.ask(&peers, now, turn.config.timing.tick_ms) {
             self.post(peer, Body::ClockAsk { round }, turn);
         }
         self.clock.take(own, round, self.clock.told(now), now);
-        if let Some(settled) = self.clock.settle(now, |told| self.raft.is_quorum(told))
+        let patience_ms = PATIENCE_TICKS * turn.config.timing.tick_ms;
+        if let Some(settled) = self.clock.settle(now, &voters, patience_ms, |told| self.raft.is_quorum(told))
             && settled.is_jump()
         {
             let event = Event::ClockJumped { group: self.group, from_ms: settled.from_ms, to_ms: settled.to_ms };
@@ -68,8 +73,8 @@ impl Replica {
     }
 
     /// What was under way in an earlier leadership is no longer waited for.
-    pub(crate) fn lead_clock(&mut self, term: Term) {
-        self.clock.lead(term);
+    pub(crate) fn lead_clock(&mut self, term: Term, now: Tick) {
+        self.clock.lead(term, now);
         (self.last_bare_stamp, self.last_stamped) = (LogIndex(0), LogIndex(0));
     }
 }

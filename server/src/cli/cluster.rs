@@ -92,10 +92,10 @@ pub(super) async fn node(context: &mut Context) -> Result<(), Failure> {
         ("uptime", duration::say(metadata.uptime_ms)),
         ("disk", say_bytes(metadata.disk_bytes)),
         ("memory", say_bytes(metadata.memory_bytes)),
-        ("leader changes", metadata.leader_changes.to_string()),
+        ("changes", format!("{} of a group's leader", metadata.leader_changes)),
     ];
     for (name, value) in lines {
-        context.output.line(&format!("{name:<16}{value}"))?;
+        context.output.line(&format!("{name:<9}{value}"))?;
     }
     context.output.line("")?;
     let number = |number: u64| number.to_string();
