@@ -79,6 +79,23 @@ impl Cluster {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// Runs a command that must be refused; its exit code and what it says.
+    pub fn refused(&self, node: usize, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_drey"))
+            .args(["--server", self.address(node), "--timeout", "5s"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(!output.status.success(), "drey {arguments:?} went well");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// A stopped node's disk is gone.
+    pub fn wipe(&self, node: usize) {
+        assert!(self.processes[node].is_none());
+        std::fs::remove_dir_all(self.data_dir(node)).unwrap();
+    }
+
     /// Waits until a node has ended by itself; answers its exit code.
     pub fn wait_end(&mut self, node: usize, within: Duration) -> Option<i32> {
         let mut process = self.processes[node].take().unwrap();

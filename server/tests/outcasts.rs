@@ -1,0 +1,116 @@
+//! Nodes that are not what they were: a lost disk, a member that was removed, a second cluster in the making. Each is told so, and
+//! stops; and removals that would cost the quorum are refused.
+
+#![allow(clippy::unwrap_used)]
+
+mod processes;
+
+use std::time::{Duration, Instant};
+
+use drey_client::Client;
+use drey_client::proto::member::Role;
+use processes::Cluster;
+
+const WITHIN: Duration = Duration::from_secs(30);
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(test);
+}
+
+/// Waits until so many members vote and are reachable, as a node sees it.
+async fn settled(cluster: &Cluster, node: usize, members: usize) {
+    let client = Client::builder([cluster.address(node)]).discover(false).connect().unwrap();
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let status = client.status().await;
+        let good = |member: &drey_client::proto::Member| member.role() == Role::Voter && member.reachable;
+        if status.as_ref().is_ok_and(|status| {
+            status.members.len() == members
+                && status.members.iter().all(good)
+                && status.groups.iter().all(|group| group.leader != 0)
+        }) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{members} members expected: {status:#?}\n{}", cluster.logs());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[test]
+fn a_founder_that_lost_its_disk_stops_and_joins_anew() {
+    run(async {
+        let mut cluster = Cluster::start();
+        settled(&cluster, 0, 3).await;
+        let client = Client::builder(cluster.addresses()).timeout(WITHIN).connect().unwrap();
+        client.bucket("default").put("k", "v").await.unwrap();
+
+        cluster.kill(2);
+        cluster.wipe(2);
+        cluster.start_node(2);
+        assert_eq!(cluster.wait_end(2, WITHIN), Some(5));
+        let said = cluster.log(2);
+        assert!(said.contains("node 3 lost its data directory") && said.contains("drey remove"), "{said}");
+
+        // With it gone, nobody else can be spared.
+        let (code, said) = cluster.refused(0, &["remove", "n2"]);
+        assert_eq!(code, Some(5), "{said}");
+        assert!(said.contains("without n2 the cluster would lose its quorum") && said.contains("n3"), "{said}");
+
+        // Two commands.
+        cluster.command(0, &["remove", "n3"]);
+        cluster.wipe(2);
+        let again = cluster.join("n3");
+        settled(&cluster, again, 3).await;
+        let status = Client::connect([cluster.address(again)]).unwrap().status().await.unwrap();
+        assert_eq!(status.node, 4, "no id is used twice");
+        let local = Client::connect([cluster.address(again)]).unwrap();
+        assert_eq!(local.bucket("default").get("k").await.unwrap().unwrap().value, "v");
+
+        let moved = cluster.command(0, &["transfer", "n3"]);
+        assert_eq!(moved["leads"], 17, "{moved}");
+        let (code, said) = cluster.refused(0, &["transfer", "n9"]);
+        assert_eq!(code, Some(5), "{said}");
+    });
+}
+
+#[test]
+fn a_lone_founder_that_lost_its_disk_founds_no_second_cluster() {
+    run(async {
+        let mut cluster = Cluster::start_lone();
+        cluster.join("n2");
+        let n3 = cluster.join("n3");
+        settled(&cluster, n3, 3).await;
+        cluster.kill(0);
+        cluster.wipe(0);
+        cluster.start_node(0);
+        assert_eq!(cluster.wait_end(0, WITHIN), Some(5));
+        let said = cluster.log(0);
+        assert!(said.contains("about to found a cluster of its own") && said.contains("--join"), "{said}");
+    });
+}
+
+#[test]
+fn a_member_that_was_removed_while_it_was_away_stops_when_it_comes_back() {
+    run(async {
+        let mut cluster = Cluster::start_lone();
+        let n2 = cluster.join("n2");
+        let n3 = cluster.join("n3");
+        settled(&cluster, n3, 3).await;
+        cluster.kill(n2);
+        cluster.command(0, &["remove", "n2"]);
+        cluster.start_node(n2);
+        assert_eq!(cluster.wait_end(n2, WITHIN), Some(5));
+        let said = cluster.log(n2);
+        assert!(said.contains("was removed from this cluster"), "{said}");
+        // A place that is kept is taken by the node of that name and address alone.
+        let free = "127.0.0.1:1";
+        let kept = cluster.command(0, &["join", "n5", free]);
+        assert_eq!(kept["state"], "expected");
+        assert_eq!(cluster.command(0, &["join", "n5", free])["id"], kept["id"]);
+        let (code, said) = cluster.refused(0, &["join", "n5", "127.0.0.1:2"]);
+        assert_eq!(code, Some(5), "{said}");
+        let (code, said) = cluster.refused(0, &["join", "n 6", free]);
+        assert_eq!(code, Some(5), "{said}");
+        cluster.command(0, &["remove", "n5"]);
+    });
+}
