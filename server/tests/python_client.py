@@ -471,6 +471,41 @@ def check_cluster(node):
         assert len(groups) >= 2 and groups == list(range(groups[0], groups[0] + len(groups))) and groups[0] in (0, 1)
         assert all(group.leader in members for group in status.groups if group.id > 0), "a group has no leader"
 
+    @check("Cluster.Join keeps a place, once, and Cluster.Remove gives it up")
+    def _():
+        name, address = f"py-{os.urandom(3).hex()}", f"127.0.0.1:{1 + os.urandom(1)[0]}"
+        request = drey.JoinRequest(name=name, address=address)
+        first = node.cluster.Join(request, timeout=TIMEOUT_S)
+        assert name in [member.name for member in first.members] and first.groups >= 1, first
+        assert node.cluster.Join(request, timeout=TIMEOUT_S).id == first.id
+        elsewhere = drey.JoinRequest(name=name, address="127.0.0.1:9", incarnation=7)
+        refused = (grpc.StatusCode.FAILED_PRECONDITION, "refused")
+        expect_error(lambda: node.cluster.Join(elsewhere, timeout=TIMEOUT_S), *refused)
+        foreign = drey.JoinRequest(name=name, address=address, cluster="0" * 32)
+        expect_error(lambda: node.cluster.Join(foreign, timeout=TIMEOUT_S), *refused)
+        assert node.cluster.Remove(drey.RemoveRequest(name=name), timeout=TIMEOUT_S).id == first.id
+        deadline = time.monotonic() + TIMEOUT_S
+        while name in [member.name for member in node.cluster.Status(drey.StatusRequest(), timeout=TIMEOUT_S).members]:
+            assert time.monotonic() < deadline, "it does not go"
+            time.sleep(0.05)
+
+    @check("Cluster.Join, Remove and TransferLeader refuse what cannot be")
+    def _():
+        invalid = (grpc.StatusCode.INVALID_ARGUMENT, "invalid_argument")
+        for name, address in [("", "h:1"), ("a b", "h:1"), ("ok", "nowhere"), ("ok", "h:99999")]:
+            request = drey.JoinRequest(name=name, address=address)
+            expect_error(lambda request=request: node.cluster.Join(request, timeout=TIMEOUT_S), *invalid)
+        expect_error(lambda: node.cluster.Remove(drey.RemoveRequest(name="nobody"), timeout=TIMEOUT_S), *invalid)
+        expect_error(lambda: node.cluster.Remove(drey.RemoveRequest(id=1 << 40), timeout=TIMEOUT_S), *invalid)
+        to_nobody = drey.TransferLeaderRequest(to=1 << 40)
+        expect_error(lambda: node.cluster.TransferLeader(to_nobody, timeout=TIMEOUT_S), *invalid)
+
+    @check("Cluster.Status tells the limits")
+    def _():
+        limits = {limit.name: limit for limit in node.cluster.Status(drey.StatusRequest(), timeout=TIMEOUT_S).limits}
+        wanted = {"requests_pending", "unapplied_bytes", "uncommitted_bytes", "views", "link_bytes", "inbox_requests"}
+        assert wanted <= set(limits) and all(limit.max > 0 for limit in limits.values()), limits
+
     for service in ["", "drey.v1.Kv", "drey.v1.Buckets", "drey.v1.Cluster"]:
         @check(f"health of {service or 'the node'}")
         def _(service=service):
