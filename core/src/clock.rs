@@ -57,8 +57,8 @@ enum Role {
     Follows,
     /// Leads in this term since then, and waits for what the others tell.
     Asks(Term, u64, BTreeMap<NodeId, Told>),
-    /// Leads in this term and stamps. How far each one's wall clock is ahead of the group's.
-    Stamps(Term, BTreeMap<NodeId, i64>),
+    /// Leads in this term, which began then, and stamps. How far each one's wall clock is ahead of the group's, at most.
+    Stamps(Term, u64, BTreeMap<NodeId, i64>),
 }
 
 /// A group's clock at one replica.
@@ -167,9 +167,9 @@ impl GroupClock {
     pub fn take(&mut self, from: NodeId, round: Term, told: Told, now: Tick) {
         match &mut self.role {
             Role::Asks(term, _, all) if *term == round => drop(all.insert(from, told)),
-            Role::Stamps(term, walls) if *term == round => {
+            Role::Stamps(term, since_ms, walls) if *term == round => {
                 // It came behind a quorum's, and makes it clearer whose wall clock is wrong.
-                walls.insert(from, ahead_ms(told.wall_ms, self.sight.estimate_ms(now)));
+                walls.insert(from, ahead_ms(told.wall_ms, self.sight.estimate_ms(now), now.mono_ms - *since_ms));
                 self.sight.walls_ahead_ms = medians(walls.values().copied()).1;
             }
             Role::Follows if !self.sight.live && told.ran_since && told.term >= self.sight.term => {
@@ -202,10 +202,11 @@ impl GroupClock {
         }
         let from_ms = self.estimate_ms(now);
         let to_ms = begin_ms(&told.values().copied().collect::<Vec<_>>()).max(self.logged_ms);
-        let walls: BTreeMap<_, _> = told.iter().map(|(&id, told)| (id, ahead_ms(told.wall_ms, to_ms))).collect();
+        let walls: BTreeMap<_, _> =
+            told.iter().map(|(&id, told)| (id, ahead_ms(told.wall_ms, to_ms, now.mono_ms - since_ms))).collect();
         let (_, walls_ahead_ms) = medians(walls.values().copied());
         self.sight = Sight { term: *term, clock_ms: to_ms, walls_ahead_ms, at_ms: now.mono_ms, live: true };
-        self.role = Role::Stamps(*term, walls);
+        self.role = Role::Stamps(*term, *since_ms, walls);
         Some(Settled { from_ms, to_ms })
     }
 
@@ -234,9 +235,9 @@ fn begin_ms(told: &[Told]) -> u64 {
     }
 }
 
-/// By how much the wall clock is ahead of the group's.
-fn ahead_ms(wall_ms: u64, clock_ms: u64) -> i64 {
-    wall_ms.cast_signed().saturating_sub(clock_ms.cast_signed())
+/// By how much a wall clock is ahead of the group's, at most: it was told some time after it was asked for, and has moved since.
+fn ahead_ms(wall_ms: u64, clock_ms: u64, since_asked_ms: u64) -> i64 {
+    wall_ms.saturating_add(since_asked_ms).cast_signed().saturating_sub(clock_ms.cast_signed())
 }
 
 /// The lower and the upper median.
@@ -427,9 +428,9 @@ mod tests {
         clock.take(NodeId(2), Term(3), Told { ran_since: true, ..told(0) }, at(10));
         assert_eq!(clock.settle(at(10), &voters, 300, quorum).unwrap().to_ms, 47 * HOUR_MS);
         assert!(clock.stamp(at(10)).unwrap().walls_ahead_ms > 2 * HOUR_MS as i64);
-        // Who tells later still says which wall clock is right.
+        // Who tells later still says which wall clock is right, but for the 10 ms that the answer may have been under way.
         clock.take(NodeId(3), Term(3), told(48 * HOUR_MS), at(10));
-        assert_eq!(clock.stamp(at(10)).unwrap().walls_ahead_ms, HOUR_MS as i64);
+        assert_eq!(clock.stamp(at(10)).unwrap().walls_ahead_ms, HOUR_MS as i64 + 10);
     }
 
     #[test]
