@@ -5,17 +5,22 @@
 //! one thread, gRPC on the `h2` crate without a client library on top, and one send per connection and turn of the loop.
 //! [`run`] makes one run against nodes that are up; [`compare()`] starts nodes of each system and makes many.
 
+mod cluster;
 mod compare;
 mod error;
+mod figures;
 mod grpc;
 mod keys;
+mod kills;
 mod load;
 mod machine;
 mod target;
 
+pub use cluster::SystemsArgs;
 pub use compare::{CompareArgs, compare};
 pub use error::Error;
 pub use keys::Distribution;
+pub use kills::{Kill, KillsArgs, Nodes, kill_leaders, kills};
 pub use load::args::LoadArgs;
 pub use load::run;
 pub use load::summary::{Latency, Summary};

@@ -40,6 +40,13 @@ pub(crate) fn machine_cpu() -> io::Result<Duration> {
     Ok(ticks_to_duration(ticks))
 }
 
+/// The cores and the kernel, in words.
+pub(crate) fn described() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{cores} cores, Linux {}", kernel.trim())
+}
+
 /// The name of the file system that holds `path`, and whether it is in memory alone.
 pub(crate) fn file_system(path: &Path) -> io::Result<(String, bool)> {
     let magic = rustix::fs::statfs(path)?.f_type as u32;

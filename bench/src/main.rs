@@ -1,14 +1,15 @@
-//! The `drey-bench` command: one run, or a comparison of systems.
+//! The `drey-bench` command: one run, a comparison of systems, or leaders killed.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
-use drey_bench::{CompareArgs, Error, LoadArgs};
+use drey_bench::{CompareArgs, Error, KillsArgs, LoadArgs};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// Puts load on drey or etcd, and sets them side by side
@@ -19,6 +20,8 @@ enum Command {
     Load(Box<LoadArgs>),
     /// Start three nodes of each system in turn, put the same load on them, and print a table
     Compare(Box<CompareArgs>),
+    /// Start three nodes of each system in turn, kill whoever leads under writing clients, and print a table
+    Kills(Box<KillsArgs>),
 }
 
 fn main() -> ExitCode {
@@ -38,23 +41,33 @@ fn execute(command: Command) -> Result<ExitCode, Error> {
             println!("{}", summary.to_json());
             Ok(ExitCode::from(u8::from(summary.operations == 0)))
         }
-        Command::Compare(args) => {
-            let interrupted = watch_for_signals()?;
-            let mut lines = lines_to(&args)?;
-            let table = drey_bench::compare(&args, |line| {
-                let written = writeln!(lines, "{line}");
-                if interrupted.load(Ordering::Relaxed) || written.is_err() {
-                    return ControlFlow::Break(());
-                }
-                ControlFlow::Continue(())
-            })?;
-            println!("{table}");
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Compare(args) => print_table(args.json.as_deref(), |line| drey_bench::compare(&args, line)),
+        Command::Kills(args) => print_table(args.json.as_deref(), |line| drey_bench::kills(&args, line)),
     }
 }
 
-/// Tells by a flag that the process was asked to end. The comparison looks at it after each run, so that it can end the
+/// What takes lines of JSON, and says whether to go on.
+type TakeLine<'a> = &'a mut dyn FnMut(&str) -> ControlFlow<()>;
+
+/// Prints the table that `make` makes. Its lines of JSON go to `path`, or are printed.
+fn print_table(
+    path: Option<&Path>,
+    make: impl FnOnce(TakeLine<'_>) -> Result<String, Error>,
+) -> Result<ExitCode, Error> {
+    let interrupted = watch_for_signals()?;
+    let mut lines = lines_to(path)?;
+    let table = make(&mut |line| {
+        let written = writeln!(lines, "{line}");
+        if interrupted.load(Ordering::Relaxed) || written.is_err() {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    })?;
+    println!("{table}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells by a flag that the process was asked to end. What starts nodes looks at it after each run or kill, so that it can end the
 /// nodes that it has started; they would outlive it otherwise.
 fn watch_for_signals() -> Result<Arc<AtomicBool>, Error> {
     let flag = Arc::new(AtomicBool::new(false));
@@ -68,8 +81,8 @@ fn watch_for_signals() -> Result<Arc<AtomicBool>, Error> {
 }
 
 /// Where the lines of JSON go.
-fn lines_to(args: &CompareArgs) -> Result<Box<dyn Write>, Error> {
-    let Some(path) = &args.json else { return Ok(Box::new(io::stdout())) };
+fn lines_to(path: Option<&Path>) -> Result<Box<dyn Write>, Error> {
+    let Some(path) = path else { return Ok(Box::new(io::stdout())) };
     match File::options().create(true).append(true).open(path) {
         Ok(file) => Ok(Box::new(file)),
         Err(source) => Err(Error::Io { what: format!("opening {path:?}"), source }),

@@ -1,5 +1,6 @@
 //! Runs against a server in memory that is slow or faulty on purpose.
 
+#[allow(dead_code, reason = "this uses a part")]
 mod stand_in;
 
 use std::collections::BTreeMap;

@@ -7,36 +7,17 @@ use std::time::Duration;
 use clap::Args;
 
 use super::row::Row;
+use crate::cluster::SystemsArgs;
 use crate::error::Error;
 use crate::keys::Distribution;
-use crate::target::{Route, Target};
+use crate::target::Route;
 
 /// Which systems to set side by side, and under which load.
 #[derive(Args, Clone, Debug)]
 pub struct CompareArgs {
-    /// The systems, in the order of the table
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "etcd,drey")]
-    pub systems: Vec<Target>,
-
-    /// The drey binary
-    #[arg(long, value_name = "PATH", default_value = "drey")]
-    pub drey: PathBuf,
-
-    /// The etcd binary
-    #[arg(long, value_name = "PATH", default_value = "etcd")]
-    pub etcd: PathBuf,
-
-    /// One more argument for each drey node, repeatable
-    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
-    pub drey_argument: Vec<String>,
-
-    /// One more argument for each etcd node, repeatable
-    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
-    pub etcd_argument: Vec<String>,
-
-    /// Where the nodes keep their data, on a disk; removed afterwards [default: the system's temporary directory]
-    #[arg(long)]
-    pub directory: Option<PathBuf>,
+    /// What is started
+    #[command(flatten)]
+    pub systems: SystemsArgs,
 
     /// How often each system is started and measured; the table has the medians
     #[arg(long, default_value = "5")]
@@ -89,25 +70,6 @@ pub struct CompareArgs {
 }
 
 impl CompareArgs {
-    /// The systems with their binaries, each once.
-    pub(super) fn systems(&self) -> Result<Vec<(Target, PathBuf)>, Error> {
-        let mut systems: Vec<(Target, PathBuf)> = Vec::new();
-        for &target in &self.systems {
-            if systems.iter().any(|&(other, _)| other == target) {
-                return Err(Error::Usage(format!("{} is given twice", target.name())));
-            }
-            let binary = match target {
-                Target::Drey => &self.drey,
-                Target::Etcd => &self.etcd,
-            };
-            systems.push((target, binary.clone()));
-        }
-        if systems.is_empty() {
-            return Err(Error::Usage("give at least one system".into()));
-        }
-        Ok(systems)
-    }
-
     /// The rows, each number of clients within each share of puts.
     pub(super) fn rows(&self) -> Result<Vec<Row>, Error> {
         let mut rows = Vec::new();
@@ -118,13 +80,5 @@ impl CompareArgs {
             return Err(Error::Usage("give at least one share of puts and one number of clients".into()));
         }
         Ok(rows)
-    }
-
-    /// What each node of a system is given on top of what it needs.
-    pub(super) fn arguments_of(&self, target: Target) -> &[String] {
-        match target {
-            Target::Drey => &self.drey_argument,
-            Target::Etcd => &self.etcd_argument,
-        }
     }
 }

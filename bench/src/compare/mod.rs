@@ -6,22 +6,18 @@
 //! table is the median of the repetitions.
 
 mod args;
-mod cluster;
-mod node;
 mod row;
 mod table;
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 
 pub use self::args::CompareArgs;
-use self::cluster::Cluster;
 use self::row::Row;
 use self::table::{Measured, Table};
+use crate::cluster::{Cluster, Place, surroundings};
 use crate::error::Error;
 use crate::load::args::LoadArgs;
 use crate::load::{preload, run};
-use crate::machine;
 use crate::target::Target;
 
 /// Makes the comparison, tells each run to `line` as one line of JSON, and gives the table in Markdown. When `line` says
@@ -29,22 +25,17 @@ use crate::target::Target;
 ///
 /// Like [`crate::run`], not to be called from within one of tokio's runtimes.
 pub fn compare(args: &CompareArgs, mut line: impl FnMut(&str) -> ControlFlow<()>) -> Result<String, Error> {
-    let directory = directory(args)?;
-    let (file_system, in_memory) = machine::file_system(&directory)
-        .map_err(|source| Error::io(format!("asking for the file system of {directory:?}"), source))?;
-    if in_memory {
-        return Err(Error::InMemory { directory, file_system });
-    }
-    let systems = args.systems()?;
+    let place = args.systems.place()?;
+    let systems = args.systems.targets()?;
     let rows = args.rows()?;
-    let mut table = Table::new(&rows, systems.iter().map(|(target, _)| *target).collect());
+    let mut table = Table::new(&rows, systems.to_vec());
     for repetition in 0..args.repetitions.get() {
-        let mut order: Vec<&(Target, PathBuf)> = systems.iter().collect();
+        let mut order = systems.to_vec();
         if repetition % 2 == 1 {
             order.reverse();
         }
-        for (target, binary) in order {
-            measure(args, *target, binary, &directory, &rows, |row, summary| {
+        for target in order {
+            measure(args, target, &place, &rows, |row, summary| {
                 let measured = Measured { repetition, row: row.name(), summary };
                 let go_on = line(&measured.to_json());
                 table.add(measured);
@@ -52,20 +43,18 @@ pub fn compare(args: &CompareArgs, mut line: impl FnMut(&str) -> ControlFlow<()>
             })?;
         }
     }
-    let versions: Vec<String> = systems.iter().map(|(target, binary)| cluster::version(*target, binary)).collect();
-    Ok(format!("{}\n{}", conditions(args, &file_system, &versions), table.to_markdown()))
+    Ok(format!("{}\n{}", conditions(args, &place)?, table.to_markdown()))
 }
 
 /// One system's part of one repetition.
 fn measure(
     args: &CompareArgs,
     target: Target,
-    binary: &Path,
-    directory: &Path,
+    place: &Place,
     rows: &[Row],
     mut found: impl FnMut(&Row, crate::Summary) -> ControlFlow<()>,
 ) -> Result<(), Error> {
-    let mut cluster = Cluster::start(target, binary, args.arguments_of(target), directory)?;
+    let mut cluster = Cluster::start(target, &args.systems, place)?;
     cluster.wait_until_led()?;
     let load = LoadArgs {
         target,
@@ -92,21 +81,14 @@ fn measure(
     cluster.stop()
 }
 
-fn directory(args: &CompareArgs) -> Result<PathBuf, Error> {
-    let directory = args.directory.clone().unwrap_or_else(std::env::temp_dir);
-    directory.canonicalize().map_err(|source| Error::io(format!("looking for {directory:?}"), source))
-}
-
 /// What was measured where, in words.
-fn conditions(args: &CompareArgs, file_system: &str, versions: &[String]) -> String {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+fn conditions(args: &CompareArgs, place: &Place) -> Result<String, Error> {
     let to = match args.to {
         crate::Route::All => "all nodes in turn",
         crate::Route::Leader => "the leader alone",
     };
-    format!(
-        "{versions}. Three nodes and the load generator on {cores} cores, Linux {kernel}, {file_system}. Values of {} B, {} \
+    Ok(format!(
+        "{surroundings} Values of {} B, {} \
          keys ({}), one bucket, clients to {to}. Median of {} alternations, {} s each after {} s of warm-up; one system \
          running at a time.\n",
         args.value_size,
@@ -115,9 +97,8 @@ fn conditions(args: &CompareArgs, file_system: &str, versions: &[String]) -> Str
         args.repetitions,
         args.duration.as_secs_f64(),
         args.warmup.as_secs_f64(),
-        versions = versions.join(" and "),
-        kernel = kernel.trim(),
-    )
+        surroundings = surroundings(&args.systems, place)?,
+    ))
 }
 
 #[cfg(test)]
@@ -143,11 +124,6 @@ mod tests {
         let expected =
             ["puts", "gets", half].map(|mix| [format!("{mix}, 64 clients"), format!("{mix}, 1,000 clients")]);
         assert_eq!(names, expected.concat());
-        assert_eq!(
-            parse("compare --systems drey --drey /a/drey").systems().unwrap(),
-            [(Target::Drey, "/a/drey".into())]
-        );
-        assert!(parse("compare --systems drey,drey").systems().is_err());
     }
 
     #[test]

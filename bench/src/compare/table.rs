@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::row::{Row, grouped};
+use super::row::Row;
+use crate::figures::{grouped, median};
 use crate::load::summary::Summary;
 use crate::target::Target;
 
@@ -114,13 +115,6 @@ impl Table {
     }
 }
 
-/// The middle one, or the mean of the middle two.
-fn median(mut numbers: Vec<f64>) -> Option<f64> {
-    numbers.sort_unstable_by(f64::total_cmp);
-    let (low, high) = (numbers.len().checked_sub(1)? / 2, numbers.len() / 2);
-    Some((numbers[low] + numbers[high]) / 2.0)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -182,13 +176,5 @@ mod tests {
         let fields: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!((&fields["repetition"], &fields["row"]), (&2.into(), &"puts, 64 clients".into()));
         assert_eq!((&fields["target"], &fields["p99_us"]), (&"drey".into(), &5.into()));
-    }
-
-    #[test]
-    fn medians_of_even_odd_and_no_numbers() {
-        assert_eq!(median(vec![]), None);
-        assert_eq!(median(vec![3.0]), Some(3.0));
-        assert_eq!(median(vec![3.0, 1.0]), Some(2.0));
-        assert_eq!(median(vec![5.0, 1.0, 2.0]), Some(2.0));
     }
 }

@@ -60,6 +60,8 @@ pub(super) struct Member {
     pub(super) id: u64,
     #[prost(string, tag = "3")]
     pub(super) address: String,
+    #[prost(bool, tag = "5")]
+    pub(super) reachable: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -69,6 +71,10 @@ pub(super) struct GroupStatus {
     /// The id of the member that leads the group, 0 when none does.
     #[prost(uint64, tag = "2")]
     pub(super) leader: u64,
+    #[prost(uint64, tag = "4")]
+    pub(super) committed: u64,
+    #[prost(uint64, tag = "5")]
+    pub(super) applied: u64,
 }
 
 impl StatusResponse {
@@ -98,8 +104,9 @@ mod tests {
 
     #[test]
     fn the_leader_is_found_through_the_bucket_s_group() {
-        let members = (1..=3).map(|id| Member { id, address: format!("127.0.0.1:{id}") }).collect();
-        let groups = (0..=16).map(|id| GroupStatus { id, leader: u64::from(id % 3) + 1 }).collect();
+        let members = (1..=3).map(|id| Member { id, address: format!("127.0.0.1:{id}"), reachable: true }).collect();
+        let groups =
+            (0..=16).map(|id| GroupStatus { id, leader: u64::from(id % 3) + 1, ..GroupStatus::default() }).collect();
         let mut status = StatusResponse { members, groups };
         let group = group_of("default", 16).unwrap();
         assert!((1..=16).contains(&group));

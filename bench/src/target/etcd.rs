@@ -45,6 +45,11 @@ pub(super) struct StatusResponse {
     /// The member id of the leader, 0 when there is none.
     #[prost(uint64, tag = "4")]
     pub(super) leader: u64,
+    /// The last entry that this member knows to be committed.
+    #[prost(uint64, tag = "5")]
+    pub(super) raft_index: u64,
+    #[prost(uint64, tag = "7")]
+    pub(super) raft_applied_index: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

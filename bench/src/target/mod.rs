@@ -4,9 +4,11 @@ mod drey;
 mod etcd;
 mod messages;
 mod route;
+mod standing;
 
 pub(crate) use messages::Messages;
-pub(crate) use route::{endpoints_in_use, knows_leader};
+pub(crate) use route::{endpoints_in_use, knows_leader, leader_of, standing_of};
+pub(crate) use standing::Standing;
 
 /// A system under load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, serde::Serialize, serde::Deserialize)]

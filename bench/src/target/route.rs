@@ -1,6 +1,6 @@
 //! Who leads: asked of the endpoints themselves.
 
-use super::{Route, Target, drey, etcd};
+use super::{Route, Standing, Target, drey, etcd};
 use crate::error::Error;
 use crate::grpc::Link;
 
@@ -14,9 +14,14 @@ pub(crate) async fn endpoints_in_use(
     if route == Route::All {
         return Ok(endpoints.to_vec());
     }
+    Ok(vec![leader_of(target, bucket, endpoints).await?])
+}
+
+/// The endpoint that leads `bucket`. All must answer until one of them knows.
+pub(crate) async fn leader_of(target: Target, bucket: &str, endpoints: &[String]) -> Result<String, Error> {
     for endpoint in endpoints {
         if let Some(leader) = leader_seen_by(target, bucket, endpoint).await? {
-            return Ok(vec![leader]);
+            return Ok(leader);
         }
     }
     Err(Error::NoLeader(format!("bucket `{bucket}`")))
@@ -44,6 +49,15 @@ pub(crate) async fn knows_leader(target: Target, endpoint: &str) -> Result<bool,
     match target {
         Target::Drey => Ok(drey_status(&link, endpoint).await?.is_led()),
         Target::Etcd => Ok(etcd_status(&link, endpoint).await?.leader != 0),
+    }
+}
+
+/// What this endpoint says of how far it has come.
+pub(crate) async fn standing_of(target: Target, endpoint: &str) -> Result<Standing, Error> {
+    let link = connect(endpoint).await?;
+    match target {
+        Target::Drey => Ok(Standing::from(&drey_status(&link, endpoint).await?)),
+        Target::Etcd => Ok(Standing::from(&etcd_status(&link, endpoint).await?)),
     }
 }
 

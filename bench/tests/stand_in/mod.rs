@@ -28,7 +28,12 @@ pub struct Behaviour {
     pub hang_up: Box<dyn Fn(u64) -> bool + Send + Sync>,
     /// Who leads, by what `Status` says.
     pub leader: Leader,
+    /// Of [`COMMITTED`] entries, those that it has applied.
+    pub applied: Box<dyn Fn() -> u64 + Send + Sync>,
 }
+
+/// What every stand-in knows to be committed, in every group.
+pub const COMMITTED: u64 = 5;
 
 /// Who leads.
 pub enum Leader {
@@ -38,6 +43,8 @@ pub enum Leader {
     Itself,
     /// The one at this address.
     At(String),
+    /// The one at the address that this gives.
+    By(Box<dyn Fn() -> String + Send + Sync>),
 }
 
 impl Default for Behaviour {
@@ -47,6 +54,7 @@ impl Default for Behaviour {
             status: Box::new(|_| 0),
             hang_up: Box::new(|_| false),
             leader: Leader::Nobody,
+            applied: Box::new(|| COMMITTED),
         }
     }
 }
@@ -86,7 +94,11 @@ pub struct Seen {
 
 impl StandIn {
     pub fn start(behaviour: Behaviour) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_on(std::net::TcpListener::bind("127.0.0.1:0").unwrap(), behaviour)
+    }
+
+    /// At an address that was chosen before.
+    pub fn start_on(listener: std::net::TcpListener, behaviour: Behaviour) -> Self {
         listener.set_nonblocking(true).unwrap();
         let endpoint = listener.local_addr().unwrap().to_string();
         let shared =
@@ -217,9 +229,11 @@ fn reply(path: &str, message: Bytes, shared: &Shared) -> Bytes {
     let mut state = shared.state.lock().unwrap();
     let leader = match &shared.behaviour.leader {
         Leader::Nobody => None,
-        Leader::Itself => Some(&shared.endpoint),
-        Leader::At(address) => Some(address),
+        Leader::Itself => Some(shared.endpoint.clone()),
+        Leader::At(address) => Some(address.clone()),
+        Leader::By(of) => Some(of()),
     };
+    let applied = (shared.behaviour.applied)();
     match path {
         "/drey.v1.Kv/Put" => {
             let put = DreyPut::decode(message).unwrap();
@@ -246,15 +260,20 @@ fn reply(path: &str, message: Bytes, shared: &Shared) -> Bytes {
         }
         "/drey.v1.Cluster/Status" => {
             let leads = u64::from(leader.is_some());
-            let members = leader.map(|address| Member { id: 1, address: address.clone() }).into_iter().collect();
-            let groups = (0..=4).map(|id| Group { id, leader: leads }).collect();
+            let members = leader.map(|address| Member { id: 1, address, reachable: true }).into_iter().collect();
+            let groups = (0..=4).map(|id| Group { id, leader: leads, committed: COMMITTED, applied }).collect();
             DreyStatus { members, groups }.encode_to_vec().into()
         }
         "/etcdserverpb.Maintenance/Status" => {
-            let own = if leader == Some(&shared.endpoint) { 7 } else { 8 };
-            EtcdStatus { header: Some(Header { member_id: own }), leader: if leader.is_some() { 7 } else { 0 } }
-                .encode_to_vec()
-                .into()
+            let own = if leader.as_ref() == Some(&shared.endpoint) { 7 } else { 8 };
+            EtcdStatus {
+                header: Some(Header { member_id: own }),
+                leader: if leader.is_some() { 7 } else { 0 },
+                committed: COMMITTED,
+                applied,
+            }
+            .encode_to_vec()
+            .into()
         }
         other => panic!("no such method: {other}"),
     }
@@ -330,6 +349,8 @@ struct Member {
     id: u64,
     #[prost(string, tag = "3")]
     address: String,
+    #[prost(bool, tag = "5")]
+    reachable: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -338,6 +359,10 @@ struct Group {
     id: u32,
     #[prost(uint64, tag = "2")]
     leader: u64,
+    #[prost(uint64, tag = "4")]
+    committed: u64,
+    #[prost(uint64, tag = "5")]
+    applied: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -360,4 +385,8 @@ struct EtcdStatus {
     header: Option<Header>,
     #[prost(uint64, tag = "4")]
     leader: u64,
+    #[prost(uint64, tag = "5")]
+    committed: u64,
+    #[prost(uint64, tag = "7")]
+    applied: u64,
 }

@@ -185,6 +185,22 @@ impl Cluster {
             assert!(Instant::now() < deadline, "no leader of group {group}\n{}", self.logs());
         }
     }
+
+    /// Waits until a node that was started again answers, and all reach each other.
+    pub async fn wait_until_reachable(&self, node: usize, within: Duration) {
+        let deadline = Instant::now() + within;
+        for asked in self.running() {
+            let client = Client::builder([self.address(asked)]).timeout(within).discover(false).connect().unwrap();
+            loop {
+                let status = client.status().await;
+                if status.is_ok_and(|status| status.members.iter().all(|member| member.reachable)) {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "node {node} is not reached by all\n{}", self.logs());
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
 }
 
 impl Drop for Cluster {

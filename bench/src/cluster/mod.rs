@@ -1,5 +1,8 @@
 //! Three nodes of one system on loopback, in a directory of their own, ended and removed when dropped.
 
+mod args;
+mod node;
+
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
@@ -7,9 +10,12 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::node::Node;
+pub(crate) use self::args::Place;
+pub use self::args::SystemsArgs;
+use self::node::Node;
 use crate::error::Error;
 use crate::load::runtime;
+use crate::machine;
 use crate::target::{Target, knows_leader};
 
 /// The nodes of a cluster.
@@ -25,7 +31,7 @@ const READY_POLL: Duration = Duration::from_millis(100);
 const ETCD_QUOTA_BYTES: u64 = 8 << 30;
 
 /// A running cluster.
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     target: Target,
     endpoints: Vec<String>,
     // In this order: the nodes end before their directory is removed.
@@ -34,41 +40,43 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts three nodes below `directory`, each with these arguments on top of what it needs.
-    pub(super) fn start(target: Target, binary: &Path, arguments: &[String], directory: &Path) -> Result<Self, Error> {
+    /// Starts three nodes of `target` below the place's directory.
+    pub(crate) fn start(target: Target, systems: &SystemsArgs, place: &Place) -> Result<Self, Error> {
         let directory = tempfile::Builder::new()
             .prefix(&format!("drey-bench-{}-", target.name()))
-            .tempdir_in(directory)
-            .map_err(|source| Error::io(format!("making a directory in {directory:?}"), source))?;
+            .tempdir_in(&place.directory)
+            .map_err(|source| Error::io(format!("making a directory in {:?}", place.directory), source))?;
+        let logs = systems.logs.as_deref().unwrap_or(directory.path());
         // drey serves peers and clients on one port; etcd has a second one for its peers.
         let ports = free_ports(2 * NODES).map_err(|source| Error::io("looking for free ports", source))?;
         let (clients, peers) = ports.split_at(NODES);
         let mut nodes = Vec::new();
         for number in 0..NODES {
             let data = directory.path().join(name(number));
-            let mut command = Command::new(binary);
+            let mut command = Command::new(systems.binary(target));
             command.args(match target {
                 Target::Drey => drey_arguments(number, clients),
                 Target::Etcd => etcd_arguments(number, clients, peers),
             });
-            command.arg("--data-dir").arg(data).args(arguments);
-            nodes.push(Node::start(&mut command, directory.path().join(format!("{}.log", name(number))))?);
+            command.arg("--data-dir").arg(data).args(systems.arguments_of(target));
+            let log = logs.join(format!("{}-{}.log", target.name(), name(number)));
+            nodes.push(Node::start(command, log)?);
         }
         Ok(Self { target, endpoints: clients.iter().map(|&port| address(port)).collect(), nodes, directory })
     }
 
     /// Where clients connect, a node each.
-    pub(super) fn endpoints(&self) -> Vec<String> {
+    pub(crate) fn endpoints(&self) -> Vec<String> {
         self.endpoints.clone()
     }
 
     /// The processes.
-    pub(super) fn pids(&self) -> Vec<u32> {
+    pub(crate) fn pids(&self) -> Vec<u32> {
         self.nodes.iter().map(Node::pid).collect()
     }
 
     /// Waits until every node answers and sees a leader.
-    pub(super) fn wait_until_led(&mut self) -> Result<(), Error> {
+    pub(crate) fn wait_until_led(&mut self) -> Result<(), Error> {
         let runtime = runtime()?;
         let deadline = Instant::now() + READY_TIMEOUT;
         for number in 0..NODES {
@@ -89,13 +97,27 @@ impl Cluster {
     }
 
     fn not_ready(&self, reason: String) -> Error {
+        Error::NotReady { system: self.target.name(), seconds: READY_TIMEOUT.as_secs(), reason, log: self.log_tails() }
+    }
+
+    /// The end of each node's log.
+    pub(crate) fn log_tails(&self) -> String {
         let logs = self.nodes.iter().enumerate();
-        let log = logs.map(|(number, node)| format!("--- {}\n{}", name(number), node.log_tail())).collect();
-        Error::NotReady { system: self.target.name(), seconds: READY_TIMEOUT.as_secs(), reason, log }
+        logs.map(|(number, node)| format!("--- {}\n{}", name(number), node.log_tail())).collect()
+    }
+
+    /// Kills a node, without waiting for its end.
+    pub(crate) fn kill(&mut self, number: usize) -> Result<(), Error> {
+        self.nodes[number].kill().map_err(|source| Error::io(format!("killing {}", name(number)), source))
+    }
+
+    /// Starts a killed node again, with the data that it had.
+    pub(crate) fn start_again(&mut self, number: usize) -> Result<(), Error> {
+        self.nodes[number].start_again()
     }
 
     /// Ends all nodes and removes their data.
-    pub(super) fn stop(mut self) -> Result<(), Error> {
+    pub(crate) fn stop(mut self) -> Result<(), Error> {
         for node in &self.nodes {
             node.ask_to_end();
         }
@@ -107,8 +129,16 @@ impl Cluster {
     }
 }
 
+/// What runs where, in words.
+pub(crate) fn surroundings(systems: &SystemsArgs, place: &Place) -> Result<String, Error> {
+    let versions: Vec<String> =
+        systems.targets()?.iter().map(|&target| version(target, systems.binary(target))).collect();
+    let (versions, machine) = (versions.join(" and "), machine::described());
+    Ok(format!("{versions}. Three nodes and the load generator on {machine}, {}.", place.file_system))
+}
+
 /// What a binary says of its version, or the system's bare name.
-pub(super) fn version(target: Target, binary: &Path) -> String {
+fn version(target: Target, binary: &Path) -> String {
     let output = Command::new(binary).arg("--version").output().ok();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     let number = text.split_ascii_whitespace().find(|word| word.starts_with(|start: char| start.is_ascii_digit()));
@@ -190,7 +220,16 @@ mod tests {
     fn a_node_that_ends_at_once_is_told_with_its_log() {
         let directory = tempfile::tempdir().unwrap();
         // `sh start ...`: there is no such script.
-        let mut cluster = Cluster::start(Target::Drey, Path::new("sh"), &[], directory.path()).unwrap();
+        let systems = SystemsArgs {
+            systems: vec![Target::Drey],
+            drey: "sh".into(),
+            etcd: "sh".into(),
+            drey_argument: Vec::new(),
+            etcd_argument: Vec::new(),
+            directory: Some(directory.path().to_owned()),
+            logs: None,
+        };
+        let mut cluster = Cluster::start(Target::Drey, &systems, &systems.place().unwrap()).unwrap();
         let error = cluster.wait_until_led().unwrap_err();
         assert!(
             matches!(&error, Error::NotReady { reason, log, .. } if reason.contains("n1 ended") && log.contains("start"))

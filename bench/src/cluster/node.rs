@@ -1,4 +1,4 @@
-//! One process of a cluster under comparison: started, and ended whatever happens.
+//! One process of a cluster: started, perhaps killed and started again, and ended whatever happens.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -21,20 +21,28 @@ const LOG_TAIL_BYTES: u64 = 2_000;
 
 /// One running process.
 pub(super) struct Node {
+    command: Command,
     child: Child,
     log: PathBuf,
 }
 
 impl Node {
-    /// Starts a process that writes what it says to `log`.
-    pub(super) fn start(command: &mut Command, log: PathBuf) -> Result<Self, Error> {
-        let program = command.get_program().to_owned();
+    /// Starts a process that adds what it says to `log`.
+    pub(super) fn start(mut command: Command, log: PathBuf) -> Result<Self, Error> {
         let failed = |what: String| move |source| Error::io(what, source);
-        let output = File::create(&log).map_err(failed(format!("creating {log:?}")))?;
+        let output =
+            File::options().create(true).append(true).open(&log).map_err(failed(format!("creating {log:?}")))?;
         let errors = output.try_clone().map_err(failed(format!("opening {log:?} again")))?;
-        let command = command.stdin(Stdio::null()).stdout(output).stderr(errors);
-        let child = command.spawn().map_err(failed(format!("starting {program:?}")))?;
-        Ok(Self { child, log })
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        let child = spawn(&mut command)?;
+        Ok(Self { command, child, log })
+    }
+
+    /// Starts it as before, once the process that was killed is gone.
+    pub(super) fn start_again(&mut self) -> Result<(), Error> {
+        self.child.wait().map_err(|source| Error::io("waiting for a killed node to end", source))?;
+        self.child = spawn(&mut self.command)?;
+        Ok(())
     }
 
     /// The process id.
@@ -70,11 +78,16 @@ impl Node {
                 Err(source) => return Err(Error::io("waiting for a node to end", source)),
             }
         }
-        self.kill().map_err(|source| Error::io("killing a node that does not end", source))
+        self.kill_and_wait().map_err(|source| Error::io("killing a node that does not end", source))
     }
 
-    fn kill(&mut self) -> std::io::Result<()> {
-        self.child.kill()?;
+    /// Kills it, as the kernel does when memory runs out, without waiting for its end.
+    pub(super) fn kill(&mut self) -> std::io::Result<()> {
+        self.child.kill()
+    }
+
+    fn kill_and_wait(&mut self) -> std::io::Result<()> {
+        self.kill()?;
         self.child.wait().map(drop)
     }
 }
@@ -82,8 +95,12 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         // Does nothing where the node has been waited for.
-        let _ = self.kill();
+        let _ = self.kill_and_wait();
     }
+}
+
+fn spawn(command: &mut Command) -> Result<Child, Error> {
+    command.spawn().map_err(|source| Error::io(format!("starting {:?}", command.get_program()), source))
 }
 
 fn read_tail(path: &Path) -> std::io::Result<String> {
@@ -100,7 +117,9 @@ mod tests {
     use super::*;
 
     fn shell(script: &str, directory: &Path) -> Node {
-        Node::start(Command::new("sh").args(["-c", script]), directory.join("log")).unwrap()
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Node::start(command, directory.join("log")).unwrap()
     }
 
     #[test]
@@ -121,6 +140,26 @@ mod tests {
     }
 
     #[test]
+    fn a_killed_node_is_started_again_as_before_and_its_log_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut node = shell("echo ready; exec sleep 600", directory.path());
+        let wait_for = |node: &Node, log: &str| {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while node.log_tail() != log {
+                assert!(Instant::now() < deadline);
+                std::thread::yield_now();
+            }
+        };
+        wait_for(&node, "ready\n");
+        let first = node.pid();
+        node.kill().unwrap();
+        node.start_again().unwrap();
+        wait_for(&node, "ready\nready\n");
+        assert_ne!(node.pid(), first);
+        assert_eq!(node.ended(), None);
+    }
+
+    #[test]
     fn a_dropped_node_is_gone() {
         let directory = tempfile::tempdir().unwrap();
         let node = shell("trap '' TERM; exec sleep 600", directory.path());
@@ -133,7 +172,7 @@ mod tests {
     #[test]
     fn a_program_that_is_not_there_is_an_error_that_names_it() {
         let directory = tempfile::tempdir().unwrap();
-        let error = Node::start(&mut Command::new("/nonexistent/etcd"), directory.path().join("log")).err().unwrap();
+        let error = Node::start(Command::new("/nonexistent/etcd"), directory.path().join("log")).err().unwrap();
         assert!(error.to_string().contains("/nonexistent/etcd"));
     }
 }
