@@ -40,6 +40,13 @@ pub struct Told {
     pub ran_since: bool,
 }
 
+impl Told {
+    /// Whether it knows how far the clock has moved. A clock that has not begun does not move.
+    fn has_counted(&self) -> bool {
+        self.ran_since && self.clock_ms > 0
+    }
+}
+
 /// The clock was seen: it showed `clock_ms` when this node's monotonic clock showed `at_ms`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sight {
@@ -107,6 +114,10 @@ impl GroupClock {
     /// An entry with this stamp came to the end of the log, its leader's or this replica's own; or a snapshot did.
     pub fn saw(&mut self, term: Term, stamp: Stamp, now: Tick) {
         let Stamp { clock_ms, walls_ahead_ms } = stamp;
+        if clock_ms == 0 {
+            // A snapshot of a group in which nothing was stamped yet: nobody has seen its clock.
+            return;
+        }
         self.logged_ms = clock_ms;
         if term > self.sight.term || (term == self.sight.term && clock_ms >= self.estimate_ms(now)) {
             self.sight = Sight { term, clock_ms, walls_ahead_ms, at_ms: now.mono_ms, live: true };
@@ -172,7 +183,7 @@ impl GroupClock {
                 walls.insert(from, ahead_ms(told.wall_ms, self.sight.estimate_ms(now), now.mono_ms - *since_ms));
                 self.sight.walls_ahead_ms = medians(walls.values().copied()).1;
             }
-            Role::Follows if !self.sight.live && told.ran_since && told.term >= self.sight.term => {
+            Role::Follows if !self.sight.live && told.has_counted() && told.term >= self.sight.term => {
                 let clock_ms = match told.term == self.sight.term {
                     true => told.clock_ms.max(self.sight.estimate_ms(now)),
                     false => told.clock_ms,
@@ -194,7 +205,7 @@ impl GroupClock {
         is_quorum: impl FnOnce(&[NodeId]) -> bool,
     ) -> Option<Settled> {
         let Role::Asks(term, since_ms, told) = &self.role else { return None };
-        let is_lost = told.values().all(|told| !told.ran_since) && told.values().any(|told| told.clock_ms > 0);
+        let is_lost = told.values().all(|told| !told.has_counted()) && told.values().any(|told| told.clock_ms > 0);
         let waits = is_lost && now.mono_ms.saturating_sub(*since_ms) < patience_ms;
         let all_told = voters.iter().all(|voter| told.contains_key(voter));
         if (waits && !all_told) || !is_quorum(&told.keys().copied().collect::<Vec<_>>()) {
@@ -220,11 +231,12 @@ impl GroupClock {
 
 /// What the clock shows at least, by what a quorum told.
 fn begin_ms(told: &[Told]) -> u64 {
-    let newest = told.iter().map(|told| told.term).max().unwrap_or_default();
+    let begun = told.iter().filter(|told| told.clock_ms > 0);
+    let newest = begun.map(|told| told.term).max().unwrap_or_default();
     let shown = |told: &mut dyn Iterator<Item = &Told>| told.map(|told| told.clock_ms).max().unwrap_or_default();
-    if told.iter().any(|told| told.term == newest && told.ran_since) {
+    if told.iter().any(|told| told.term == newest && told.has_counted()) {
         shown(&mut told.iter().filter(|told| told.term == newest))
-    } else if told.iter().any(|told| told.ran_since) {
+    } else if told.iter().any(Told::has_counted) {
         shown(&mut told.iter())
     } else {
         // A clock that has not begun is behind no wall clock.
@@ -431,6 +443,21 @@ mod tests {
         // Who tells later still says which wall clock is right, but for the 10 ms that the answer may have been under way.
         clock.take(NodeId(3), Term(3), told(48 * HOUR_MS), at(10));
         assert_eq!(clock.stamp(at(10)).unwrap().walls_ahead_ms, HOUR_MS as i64 + 10);
+    }
+
+    #[test]
+    fn a_clock_that_nobody_has_stamped_begins_with_wall_clocks() {
+        // A member that joined has got a snapshot without a stamp, and leads when the founder is gone.
+        let mut clock = GroupClock::default();
+        clock.saw(Term(2), stamp(0), at(5));
+        clock.lead(Term(3), at(10));
+        let voters = [1, 2, 3].map(NodeId);
+        clock.take(NodeId(2), Term(3), clock.told(at(10)), at(10));
+        let other = Told { wall_ms: 50 * HOUR_MS, term: Term(2), ran_since: true, ..Told::default() };
+        clock.take(NodeId(3), Term(3), other, at(10));
+        let settled = clock.settle(at(10), &voters, 300, |told| told.len() >= 2).unwrap();
+        assert!(settled.to_ms >= 50 * HOUR_MS, "{settled:?}");
+        assert!(clock.stamp(at(20)).unwrap().clock_ms > 0);
     }
 
     #[test]

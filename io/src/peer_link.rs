@@ -187,7 +187,8 @@ async fn connect_to_any(name: &str) -> std::io::Result<TcpStream> {
 async fn carry(link: &PeerLink, stream: TcpStream, number: u64) -> String {
     let (mut read, mut write) = stream.split();
     let closed = Rc::new(Cell::new(false));
-    let watcher = runtime::spawn({
+    // Whichever way this ends, its link being cut off included, the socket must not be held on.
+    let _watcher = CancelOnDrop(runtime::spawn({
         // A peer sends nothing here: what can be read is its end.
         let (closed, wake) = (Rc::clone(&closed), link.wake.clone());
         async move {
@@ -195,10 +196,10 @@ async fn carry(link: &PeerLink, stream: TcpStream, number: u64) -> String {
             closed.set(true);
             wake.notify();
         }
-    });
+    }));
     let mut sequence = 0;
     let mut bytes = Vec::new();
-    let error = loop {
+    loop {
         link.wake.notified().await;
         if closed.get() {
             break "closed by the peer".to_owned();
@@ -211,9 +212,16 @@ async fn carry(link: &PeerLink, stream: TcpStream, number: u64) -> String {
         bytes.clear();
         // A burst's room is given back.
         bytes.shrink_to(FRAME_BYTES_FULL);
-    };
-    watcher.cancel();
-    error
+    }
+}
+
+/// Ends a task with whoever waits for it.
+struct CancelOnDrop(TaskHandle);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
 
 fn encode_frames(envelopes: &[Envelope], link: u64, sequence: &mut u64, bytes: &mut Vec<u8>) {

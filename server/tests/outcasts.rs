@@ -8,7 +8,7 @@ mod processes;
 use std::time::{Duration, Instant};
 
 use drey_client::Client;
-use drey_client::proto::member::Role;
+use drey_client::proto::{PutRequest, member::Role};
 use processes::Cluster;
 
 const WITHIN: Duration = Duration::from_secs(30);
@@ -81,6 +81,20 @@ fn a_lone_founder_that_lost_its_disk_founds_no_second_cluster() {
         let n3 = cluster.join("n3");
         settled(&cluster, n3, 3).await;
         cluster.kill(0);
+        // Those who joined got groups in which nothing had been written: their clocks must go all the same.
+        let client = Client::builder([cluster.address(n3)]).timeout(WITHIN).connect().unwrap();
+        for bucket in ["b1", "b2", "b3", "b4", "b5", "b6"] {
+            client.create_bucket(bucket).await.unwrap();
+            let brief = PutRequest { key: "k".into(), ttl_ms: Some(500), ..PutRequest::default() };
+            client.bucket(bucket).put_with(brief).await.unwrap();
+        }
+        let deadline = Instant::now() + WITHIN;
+        for bucket in ["b1", "b2", "b3", "b4", "b5", "b6"] {
+            while client.bucket(bucket).get("k").await.unwrap().is_some() {
+                assert!(Instant::now() < deadline, "a key of {bucket} does not expire\n{}", cluster.logs());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
         cluster.wipe(0);
         cluster.start_node(0);
         assert_eq!(cluster.wait_end(0, WITHIN), Some(5));

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::SocketAddr;
 
 use bytes::{BufMut, Bytes};
 
@@ -129,6 +130,10 @@ impl Members {
         let same_disk = |member: &&mut Member| incarnation.is_some() && member.incarnation == incarnation;
         if let Some(member) = self.by_id.values_mut().find(same_disk) {
             return match member.leaving {
+                None if member.name != name || member.address != address => Err(Error::Refused(format!(
+                    "this data directory has the place of {} (id {}) at {} already: start it as that, or `drey remove {}`",
+                    member.name, member.id, member.address, member.name
+                ))),
                 None => Ok(member.id),
                 Some(_) => Err(Error::Refused(format!(
                     "{} is leaving: it may join anew with an empty data directory",
@@ -306,6 +311,9 @@ pub fn check_name(name: &str) -> Result<(), Error> {
 pub(super) fn check_address(address: &str) -> Result<(), Error> {
     let (host, port) = address.rsplit_once(':').unwrap_or_default();
     let plain = address.len() <= ADDRESS_BYTES_MAX && address.chars().all(|c| c.is_ascii_graphic());
+    if address.parse().is_ok_and(|address: SocketAddr| address.ip().is_unspecified()) {
+        return Err(Error::invalid(format!("nobody can reach a node at {address}: write where others can")));
+    }
     if plain && !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) {
         return Ok(());
     }
@@ -332,6 +340,7 @@ mod tests {
         assert_eq!(members.join("n4", "127.0.0.1:9004", Some(Incarnation(44))).unwrap(), four);
         assert_eq!(members.changes(), changes);
         assert!(members.join("n4", "127.0.0.1:9004", Some(Incarnation(45))).is_err(), "another disk");
+        assert!(members.join("n5", "127.0.0.1:9005", Some(Incarnation(44))).is_err(), "another name for it");
         assert!(members.join("n1", "127.0.0.1:9001", Some(Incarnation(46))).is_err(), "a founder's place");
         assert!(members.join("n9", "127.0.0.1:9004", Some(Incarnation(47))).is_err(), "another's address");
         members.leave(four, [GroupId(0), GroupId(1)].into_iter()).unwrap();
@@ -361,9 +370,17 @@ mod tests {
         }
         assert!(members.leave(NodeId(3), [GroupId(0)].into_iter()).is_err());
         assert!(members.leave(NodeId(7), [GroupId(0)].into_iter()).is_err());
-        for (name, address) in
-            [("", "h:1"), ("a b", "h:1"), ("a", ""), ("a", "h"), ("a", "h:0"), ("a", ":1"), ("a", "h:x")]
-        {
+        for (name, address) in [
+            ("", "h:1"),
+            ("a b", "h:1"),
+            ("a", ""),
+            ("a", "h"),
+            ("a", "h:0"),
+            ("a", ":1"),
+            ("a", "h:x"),
+            ("a", "0.0.0.0:1"),
+            ("a", "[::]:1"),
+        ] {
             assert!(members.join(name, address, None).is_err(), "{name:?} {address:?}");
         }
     }

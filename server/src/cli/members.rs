@@ -2,7 +2,9 @@
 
 use super::{Context, Exit, Failure};
 use clap::Args;
-use drey_client::proto::{JoinRequest, Member, RemoveRequest, StatusResponse, TransferLeaderRequest, member::Role};
+use drey_client::proto::{
+    JoinRequest, Member, RemoveRequest, RemoveResponse, StatusResponse, TransferLeaderRequest, member::Role,
+};
 use drey_client::{Client, Code};
 use serde::Serialize;
 use std::time::Duration;
@@ -70,11 +72,7 @@ pub(super) async fn leave(context: &mut Context) -> Result<(), Failure> {
     let left = RemoveRequest { id: status.node, name: String::new() };
     let answer = context.client.remove(left).await;
     let answer = answer.map_err(|error| Failure::of_call(what, &error, |code| context.suggest_for(code)))?;
-    // The node ends when it is gone: the others tell.
-    let others = answer.members.iter().filter(|member| member.id != status.node && member.role() != Role::Leaving);
-    let others = Client::builder(others.map(|member| member.address.clone())).discover(false).sessions(false);
-    let others = others.timeout(context.client.timeout()).connect();
-    let others = others.map_err(|error| Failure::of_call(what, &error, |code| context.suggest_for(code)))?;
+    let others = others(context, what, &answer)?;
     watch_go(context, &others, status.node, &name, "left").await
 }
 
@@ -83,13 +81,24 @@ pub(super) async fn remove(context: &mut Context, args: &RemoveArgs) -> Result<(
     let what = format!("cannot remove {}", args.name);
     let answer = context.client.remove(request).await;
     let answer = answer.map_err(|error| {
-        Failure::of_call(what, &error, |code| match code {
+        Failure::of_call(&what, &error, |code| match code {
             Code::InvalidArgument => context.suggest("cluster"),
             code => context.suggest_for(code),
         })
     })?;
-    let client = context.client.clone();
-    watch_go(context, &client, answer.id, &args.name, "removed").await
+    let others = others(context, &what, &answer)?;
+    watch_go(context, &others, answer.id, &args.name, "removed").await
+}
+
+/// A client of those who stay: the node that goes ends when it is gone, and cannot tell.
+fn others(context: &Context, what: &str, answer: &RemoveResponse) -> Result<Client, Failure> {
+    let stay = answer.members.iter().filter(|member| member.id != answer.id && member.role() != Role::Leaving);
+    Client::builder(stay.map(|member| member.address.clone()))
+        .timeout(context.client.timeout())
+        .discover(false)
+        .sessions(false)
+        .connect()
+        .map_err(|error| Failure::of_call(what, &error, |code| context.suggest_for(code)))
 }
 
 /// Waits until a member is gone, as somebody who stays sees it.
