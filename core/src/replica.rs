@@ -564,7 +564,7 @@ impl Replica {
             term: self.raft.term(),
             committed: self.raft.committed(),
             applied: self.applied,
-            voters: self.raft.voters(),
+            voters: self.raft.configuration().steady_voters(),
             learners: self.raft.learners(),
             matched: self.raft.matched(),
         }

@@ -445,7 +445,7 @@ pub struct GroupStatus {
     pub committed: LogIndex,
     /// Applied to this node's store.
     pub applied: LogIndex,
-    /// The voters.
+    /// The voters: while the configuration changes, those who vote in both the former and the next one.
     pub voters: Vec<NodeId>,
     /// The learners.
     pub learners: Vec<NodeId>,

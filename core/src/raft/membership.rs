@@ -53,6 +53,12 @@ impl Configuration {
         self.0.voters.iter().map(|&id| NodeId(id)).collect()
     }
 
+    /// Who votes now and will go on: in a joint configuration, those who vote in both.
+    pub fn steady_voters(&self) -> Vec<NodeId> {
+        let votes_in_both = |id: &&u64| !self.is_joint() || self.0.voters_outgoing.contains(id);
+        self.0.voters.iter().filter(votes_in_both).map(|&id| NodeId(id)).collect()
+    }
+
     /// Who learns.
     pub fn learners(&self) -> Vec<NodeId> {
         self.0.learners.iter().map(|&id| NodeId(id)).collect()
