@@ -49,6 +49,8 @@ pub enum Completion {
     Segment(usize, SegmentId, DiskOp),
     /// The first of a shard's storage jobs.
     Job(usize),
+    /// A shard's turn.
+    Wake(usize),
 }
 
 /// What a process has under way, by the time when it is done.
@@ -318,6 +320,7 @@ impl Process {
                     self.look_at_state(number, &done, shared);
                     (number, Input::Storage(done))
                 }
+                Completion::Wake(number) => (number, Input::Tick),
             };
             shared.trace.event(format_args!("n{}.{number} <- {input:?} disk {:016x}", self.node, disk.synced_hash()));
             self.shards[number].inbox.push(input);
