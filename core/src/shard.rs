@@ -166,7 +166,7 @@ impl Shard {
         if let Some(members) = self.members_to_tell.take() {
             out.push(Output::Members(members));
         }
-        self.retain(out);
+        self.retain(now, out);
         if ticked {
             self.log.idle();
         }
@@ -447,10 +447,11 @@ impl Shard {
     }
 
     /// Clears the oldest segment when there are too many.
-    fn retain(&mut self, out: &mut Vec<Output>) {
+    fn retain(&mut self, now: Tick, out: &mut Vec<Output>) {
         // A replica in the middle of an installation has no log that could be written again.
         if self.replicas.values().all(|replica| replica.install.is_none()) {
-            self.retention.go_on(self.config.log.segments_kept, &mut self.log, &mut self.replicas, out);
+            let Shard { config, retention, log, replicas, .. } = self;
+            retention.go_on(now.mono_ms, &config.log, log, replicas, out);
         }
     }
 

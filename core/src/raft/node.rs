@@ -452,6 +452,11 @@ impl RaftNode {
         self.raw.store().entries_up_to(index).cloned().map(from_raft).collect()
     }
 
+    /// About how many bytes the entries behind `index` have.
+    pub fn bytes_behind(&self, index: LogIndex) -> u64 {
+        self.raw.store().bytes_behind(index)
+    }
+
     pub fn voters(&self) -> Vec<NodeId> {
         let mut voters: Vec<NodeId> = self.raw.raft.prs().conf().voters().ids().iter().map(NodeId).collect();
         voters.sort_unstable();
