@@ -33,6 +33,13 @@ use preface::Protocol;
 /// The most calls of one connection at a time. A client with more waits with the rest.
 const STREAMS_MAX: u32 = 4_096;
 
+/// The most calls of one connection that are cancelled before this node comes to them. A client may cancel all that it has at
+/// once, as one does whose own caller went away; more than that is a client that floods, and ends its connection.
+const CANCELLED_STREAMS_MAX: usize = STREAMS_MAX as usize;
+
+/// The most calls of one connection that end for what its client did wrong in them.
+const FAULTY_STREAMS_MAX: usize = STREAMS_MAX as usize;
+
 /// What a client may send of one call before it is read.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 
@@ -86,6 +93,8 @@ where
     http2::Builder::new(HyperExecutor)
         .timer(HyperTimer)
         .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(CANCELLED_STREAMS_MAX)
+        .max_local_error_reset_streams(FAULTY_STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
