@@ -16,6 +16,7 @@ mod node;
 pub mod notify;
 mod peer_link;
 pub mod probe;
+mod quorum;
 pub mod resolve;
 mod roster;
 pub mod runtime;

@@ -68,8 +68,10 @@ fn a_founder_that_lost_its_disk_stops_and_joins_anew() {
 
         let moved = cluster.command(0, &["transfer", "n3"]);
         assert_eq!(moved["leads"], 17, "{moved}");
-        let (code, said) = cluster.refused(0, &["transfer", "n9"]);
-        assert_eq!(code, Some(5), "{said}");
+        for absent in [&["transfer", "n9"][..], &["remove", "n9"], &["transfer", "n3", "--group", "99"]] {
+            let (code, said) = cluster.refused(0, absent);
+            assert!(code == Some(1) && said.contains("there is no "), "{absent:?}: {said}");
+        }
     });
 }
 

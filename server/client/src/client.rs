@@ -236,7 +236,7 @@ impl Client {
     /// Has a member leave. It is gone when [`Client::status`] does not name it any more.
     ///
     /// # Errors
-    /// [`Code::Refused`] if it cannot be spared, [`Code::InvalidArgument`] if there is no such member, and what any write can
+    /// [`Code::Refused`] if it cannot be spared, [`Code::NotFound`] if there is no such member, and what any write can
     /// end with.
     pub async fn remove(&self, request: RemoveRequest) -> Result<RemoveResponse, Error> {
         self.call(Kind::RepeatableWrite, None, request, |mut stubs, request| async move {
@@ -248,7 +248,7 @@ impl Client {
     /// Has a member lead a group, or all. Best effort: whether it came to that, [`Client::status`] tells.
     ///
     /// # Errors
-    /// [`Code::InvalidArgument`] if there is no such member or group, and what any read can end with.
+    /// [`Code::NotFound`] if there is no such member or group, and what any read can end with.
     pub async fn transfer_leader(&self, request: TransferLeaderRequest) -> Result<(), Error> {
         self.call(Kind::LocalRead, None, request, |mut stubs, request| async move {
             stubs.cluster.transfer_leader(request).await
@@ -340,6 +340,8 @@ impl Client {
         let timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
         let mut call = self.shared.state().router.begin(self.shared.now_ms(), kind, bucket, timeout_ms);
         let mut last: Option<Error> = None;
+        // What a node said last of why it cannot, which tells more than that the next one was silent.
+        let mut told: Option<String> = None;
         loop {
             let step = self.shared.state().router.next(self.shared.now_ms(), &mut call);
             let (endpoint, timeout) = match step {
@@ -363,6 +365,13 @@ impl Client {
                     (outcome, Err(error))
                 }
             };
+            let answer = answer.map_err(|error| match outcome {
+                Outcome::Refused { .. } => {
+                    told = Some(error.message.clone());
+                    error
+                }
+                _ => Error { message: after(&error.message, told.as_deref()), ..error },
+            });
             let verdict = self.shared.state().router.finished(self.shared.now_ms(), &mut call, outcome);
             match (verdict, answer) {
                 (_, Ok(answer)) => return Ok(answer),
@@ -409,6 +418,11 @@ impl Client {
             }
         });
     }
+}
+
+/// What befell an attempt that no node answered, and what one said before.
+fn after(message: &str, told: Option<&str>) -> String {
+    told.map_or_else(|| message.to_owned(), |told| format!("{message}; before that: {told}"))
 }
 
 impl Shared {

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// It did what was asked.
     Done = 0,
-    /// The key or the bucket is not there.
+    /// The key, the bucket, the member or the group is not there.
     NotThere = 1,
     /// The command line cannot be right.
     Usage = 2,
@@ -31,7 +31,7 @@ impl From<Exit> for ExitCode {
 impl From<Code> for Exit {
     fn from(code: Code) -> Exit {
         match code {
-            Code::BucketNotFound => Exit::NotThere,
+            Code::BucketNotFound | Code::NotFound => Exit::NotThere,
             Code::ConditionFailed => Exit::ConditionFailed,
             Code::NoLeader
             | Code::NotReady

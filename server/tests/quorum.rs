@@ -1,0 +1,78 @@
+//! A cluster whose quorum is lost: whatever is asked of the node that is left, the answer names the group and who is missing.
+
+#![allow(clippy::unwrap_used)]
+
+mod processes;
+
+use std::time::{Duration, Instant};
+
+use drey_client::logic::Policy;
+use drey_client::{Client, Code, Error};
+use processes::Cluster;
+
+const WITHIN: Duration = Duration::from_secs(30);
+
+fn names_the_missing(said: &str, cluster: &Cluster) {
+    assert!(said.contains("needs 2 of 3 members and this node reaches 1; missing: "), "{said}");
+    for node in [1, 2] {
+        let missing = format!("n{} ({})", node + 1, cluster.address(node));
+        assert!(said.contains(&missing), "no {missing} in {said}");
+    }
+    assert!(said.contains("start at least 1 of them"), "{said}");
+}
+
+#[test]
+fn every_command_says_who_is_missing() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut cluster = Cluster::start();
+        cluster.wait_until_reachable(0, WITHIN).await;
+        let all = Client::builder(cluster.addresses()).timeout(WITHIN).connect().unwrap();
+        all.bucket("default").put("k", "v").await.unwrap();
+        cluster.kill(1);
+        cluster.kill(2);
+
+        let policy = Policy { attempt_timeout_ms: 1_000, ..Policy::default() };
+        let alone = Client::builder([cluster.address(0)]).discover(false).sessions(false).policy(policy);
+        let alone = alone.timeout(Duration::from_secs(1)).connect().unwrap();
+        let bucket = alone.bucket("default");
+        let deadline = Instant::now() + WITHIN;
+        // At first the leaders among the node's replicas have not noticed.
+        let write: Error = loop {
+            let error = bucket.put("k", "w").await.unwrap_err();
+            if error.code == Code::NoLeader {
+                break error;
+            }
+            assert!(Instant::now() < deadline, "{error}\n{}", cluster.logs());
+        };
+        assert!(write.message.starts_with("the group has no leader: group "), "{write}");
+        names_the_missing(&write.message, &cluster);
+        let read = bucket.get("k").await.unwrap_err();
+        assert_eq!(read.code, Code::DeadlineExceeded, "{read}");
+        names_the_missing(&read.message, &cluster);
+
+        let commands: [&[&str]; 8] = [
+            &["set", "k", "w"],
+            &["get", "k"],
+            &["create", "b"],
+            &["ls"],
+            &["remove", "n2"],
+            &["leave"],
+            &["join", "n4", "127.0.0.1:1"],
+            &["transfer", "n1"],
+        ];
+        // They wait for a leader until their time is over: all at once.
+        std::thread::scope(|scope| {
+            let said = commands.map(|arguments| (arguments, scope.spawn(|| cluster.refused(0, arguments))));
+            for (arguments, said) in said {
+                let (code, said) = said.join().unwrap();
+                assert_eq!(code, Some(4), "{arguments:?}: {said}");
+                names_the_missing(&said, &cluster);
+                assert!(said.contains("\n  try: drey "), "{arguments:?}: {said}");
+            }
+        });
+        let (code, said) = cluster.refused(0, &["transfer", "n2"]);
+        assert!(code == Some(4) && said.contains("n1 does not reach it"), "{said}");
+        assert_eq!(cluster.refused(0, &["transfer", "n9"]).0, Some(1));
+    });
+}
