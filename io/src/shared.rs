@@ -86,8 +86,13 @@ impl Shared {
             HandshakeError::Refused(Refusal { reason, for_good: true }) => {
                 let own = NodeId(self.identity.node);
                 if self.roster.members().get(own).is_some_and(|own| own.leaving.is_some()) {
-                    tracing::info!("this node has left its cluster");
-                    drop(self.ending.set(Ending::Left));
+                    if self.ending.set(Ending::Left).is_ok() {
+                        tracing::info!("this node has left its cluster");
+                        // Without the note it is told so again at its next start.
+                        if let Err(error) = self.identity.leave(&self.data_dir) {
+                            tracing::warn!(%error, "cannot note that this node has left");
+                        }
+                    }
                 } else {
                     self.fail(format!("a member of its cluster says: {reason}"));
                 }

@@ -68,7 +68,7 @@ pub struct Failure {
 
 impl Failure {
     /// Something that is the command's own to say.
-    pub(super) fn new(exit: Exit, what: impl Into<String>, why: impl Into<String>, next: impl Into<String>) -> Failure {
+    pub(crate) fn new(exit: Exit, what: impl Into<String>, why: impl Into<String>, next: impl Into<String>) -> Failure {
         Failure { exit, what: what.into(), why: why.into(), next: next.into(), closed_pipe: false }
     }
 
