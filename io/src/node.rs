@@ -123,6 +123,7 @@ impl Node {
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let shared = Arc::new(Shared {
             met: Mutex::new(identity::load_acquaintances(&config.data_dir)?),
+            versions: Mutex::default(),
             need_earlier_epochs: AtomicU32::new(shards),
             next_link: AtomicU64::new(now_ms),
             shards,

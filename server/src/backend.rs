@@ -36,6 +36,7 @@ impl Backend for Shards {
             members: status.members.into_iter().map(member).collect(),
             groups: status.groups.into_iter().map(|(shard, status)| GroupState { shard, status }).collect(),
             reachable: status.reachable,
+            versions: status.versions,
             leader_changes: status.leader_changes,
             limits: status.limits,
             epoch: status.epoch,

@@ -29,8 +29,21 @@ fn every_command_says_who_is_missing() {
         cluster.wait_until_reachable(0, WITHIN).await;
         let all = Client::builder(cluster.addresses()).timeout(WITHIN).connect().unwrap();
         all.bucket("default").put("k", "v").await.unwrap();
+        let seen = cluster.command(0, &["cluster"]);
+        for member in seen["members"].as_array().unwrap() {
+            assert_eq!(member["version"], env!("CARGO_PKG_VERSION"), "{seen}");
+        }
         cluster.kill(1);
         cluster.kill(2);
+
+        let versions = |cluster: &Cluster| {
+            let seen = cluster.command(0, &["cluster"]);
+            [0, 1, 2].map(|member| seen["members"][member]["version"].as_str().unwrap().to_owned())
+        };
+        let deadline = Instant::now() + WITHIN;
+        while versions(&cluster) != [env!("CARGO_PKG_VERSION"), "", ""] {
+            assert!(Instant::now() < deadline, "{:?}", versions(&cluster));
+        }
 
         let policy = Policy { attempt_timeout_ms: 1_000, ..Policy::default() };
         let alone = Client::builder([cluster.address(0)]).discover(false).sessions(false).policy(policy);
