@@ -61,6 +61,11 @@ impl ShardHandle {
         }
     }
 
+    /// How many changes of the members this node knows of: grows with each. Costs next to nothing.
+    pub fn member_changes(&self) -> u64 {
+        self.node.shared.roster.changes()
+    }
+
     /// Does an operation on this shard.
     pub async fn call_shard(&self, shard: ShardId, operation: Operation, timeout_ms: u64) -> Result<Reply, Error> {
         let (sender, answer) = reply();

@@ -8,6 +8,9 @@ use std::fmt;
 /// The metadata key under which a server names the [`Code`] of a refusal.
 pub const ERROR_METADATA_KEY: &str = "drey-error";
 
+/// The metadata key under which a server says how many changes of the members it knows of, when that is news on a connection.
+pub const MEMBERS_METADATA_KEY: &str = "drey-members";
+
 /// Why a call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
