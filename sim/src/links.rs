@@ -199,10 +199,9 @@ impl Links {
     }
 
     /// The datagrams that are to be sent now.
-    pub fn flush(&mut self, now_ms: u64, mut send: impl FnMut(NodeId, usize, &[u8])) {
-        let mut datagram = Vec::new();
+    pub fn flush(&mut self, now_ms: u64, mut send: impl FnMut(NodeId, usize, Bytes)) {
         for (&to, peer) in &mut self.peers {
-            datagram.clear();
+            let mut datagram = Vec::new();
             for (shard, (sequence, envelopes)) in peer.out.iter_mut().enumerate() {
                 if envelopes.is_empty() {
                     continue;
@@ -218,7 +217,7 @@ impl Links {
             }
             if !datagram.is_empty() {
                 peer.said_ms = Some(now_ms);
-                send(to, peer.host, &datagram);
+                send(to, peer.host, datagram.into());
             }
         }
     }

@@ -8,11 +8,11 @@ use drey_core::log::{LogScan, RecoveredLog};
 use drey_core::system::Founder;
 use drey_core::wire::handshake::Acquaintances;
 use drey_core::{ClusterId, Incarnation, NodeId, ShardId, Tick, start_shard};
-use turmoil::net::UdpSocket;
 
 use crate::checker::Violation;
 use crate::checker::expiry::RIGHT_WALLS_DIFFER_MS_MAX;
 use crate::disk::Disk;
+use crate::driver::Net;
 use crate::faults::Fault;
 use crate::links::Links;
 use crate::operator::Part;
@@ -279,9 +279,9 @@ impl Node {
     }
 
     /// One tick of its process.
-    pub fn tick(&mut self, shared: &mut Shared, socket: &UdpSocket) {
+    pub fn tick(&mut self, shared: &mut Shared, net: &mut dyn Net) {
         if let Some(process) = &mut self.process {
-            process.tick(&mut self.disk, &mut self.known, shared, socket);
+            process.tick(&mut self.disk, &mut self.known, shared, net);
         }
     }
 

@@ -191,11 +191,6 @@ impl Plan {
     pub fn hosts(&self) -> usize {
         self.nodes + self.spares
     }
-
-    /// The name of a node's host.
-    pub fn host(node: usize) -> String {
-        format!("node-{}", node + 1)
-    }
 }
 
 /// In a part of the seeds none at all, in the others up to `max`.

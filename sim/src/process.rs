@@ -10,15 +10,15 @@ use drey_core::request::{Command, Operation, Request};
 use drey_core::storage::{StorageDone, StorageJob, StorageWorker};
 use drey_core::wire::handshake::Acquaintances;
 use drey_core::{GroupId, Inbox, Input, NodeId, Output, RequestId, Shard, Ticket, turn};
-use turmoil::net::UdpSocket;
 
 use crate::checker::Violation;
 use crate::clients::request_ids;
 use crate::disk::{Disk, DiskOp};
+use crate::driver::{Datagram, Net};
 use crate::effects::Performer;
 use crate::faults::Fault;
 use crate::links::Links;
-use crate::network::{CLIENTS, Datagram};
+use crate::network::CLIENTS;
 use crate::node::{Clock, Death, Doom};
 use crate::plan::StoragePlan;
 use crate::rng::Rng;
@@ -185,11 +185,11 @@ impl Process {
     }
 
     /// Everything that happens within a tick.
-    pub fn tick(&mut self, disk: &mut Disk, known: &mut Acquaintances, shared: &mut Shared, socket: &UdpSocket) {
+    pub fn tick(&mut self, disk: &mut Disk, known: &mut Acquaintances, shared: &mut Shared, net: &mut dyn Net) {
         if self.is_dead() || shared.now_ms < self.paused_until_ms {
             return;
         }
-        for datagram in shared.receive(socket, self.host) {
+        for datagram in shared.receive(net, self.host) {
             match datagram.from {
                 CLIENTS => self.asked(&datagram, shared),
                 _ => self.heard(&datagram, known, shared),
@@ -222,7 +222,7 @@ impl Process {
         if self.is_dead() && self.rng.chance(500) {
             return;
         }
-        self.flush(shared, socket);
+        self.flush(shared, net);
         if self.is_dead() {
             return;
         }
@@ -429,15 +429,14 @@ impl Process {
     }
 
     /// What is said to others in this tick.
-    fn flush(&mut self, shared: &mut Shared, socket: &UdpSocket) {
+    fn flush(&mut self, shared: &mut Shared, net: &mut dyn Net) {
         let (own, node) = (self.host, self.node);
         if !self.replies.is_empty() {
-            shared.send(socket, (own, CLIENTS), &self.replies);
-            self.replies.clear();
+            shared.send(net, (own, CLIENTS), std::mem::take(&mut self.replies).into());
         }
         self.links.flush(shared.now_ms, |to, host, datagram| {
-            shared.trace.bytes(datagram, format_args!("n{node} -> n{to} {} bytes", datagram.len()));
-            shared.send(socket, (own, host), datagram);
+            shared.trace.bytes(&datagram, format_args!("n{node} -> n{to} {} bytes", datagram.len()));
+            shared.send(net, (own, host), datagram);
         });
     }
 
