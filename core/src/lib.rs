@@ -38,6 +38,7 @@ pub mod raft;
 mod reads;
 mod replica;
 mod replica_clock;
+mod replica_install;
 mod replica_membership;
 mod replica_snapshots;
 pub mod request;

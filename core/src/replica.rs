@@ -13,6 +13,8 @@ use crate::raft::{Configuration, Message, ProposeError, RaftConfig, RaftNode, Re
 use crate::reads::Reads;
 use crate::replica_clock::last_stamp;
 use crate::request::{Command, GroupStatus, ReadOp};
+use crate::replica_install::Install;
+use crate::replica_membership::Confirmation;
 use crate::snapshots::{Receiving, Sending};
 use crate::storage::{AppliedClock, Committed, SnapshotMeta, StorageJob};
 use crate::succession::Succession;
@@ -55,7 +57,7 @@ pub(crate) struct Replica {
     pub sending: Sending,
     pub receiving: Receiving,
     pub install: Option<Install>,
-    applied: LogIndex,
+    pub(crate) applied: LogIndex,
     unapplied_bytes: usize,
     /// Sizes of the entries that are on their way to the store.
     applying: VecDeque<(LogIndex, usize)>,
@@ -63,15 +65,14 @@ pub(crate) struct Replica {
     new_configuration: Option<Configuration>,
     unsynced: VecDeque<Unsynced>,
     /// What the log has been given; what is on disk may lag.
-    logged_hard_state: HardState,
-    logged_mark: u64,
+    pub(crate) logged_hard_state: HardState,
+    pub(crate) logged_mark: u64,
     /// Of the hard state on disk.
-    durable_term: Term,
+    pub(crate) durable_term: Term,
     led_term: Option<Term>,
     /// Since when it leads.
     pub led_since_ms: Option<u64>,
-    /// An entry that was proposed when the configuration was known to be committed, and its term.
-    pub confirmation: Option<(Term, LogIndex)>,
+    pub confirmation: Confirmation,
     pub refused: RefusedCounts,
     /// How often the group got another leader.
     pub leader_changes: u64,
@@ -100,25 +101,6 @@ struct Unsynced {
     number: u64,
     term: Term,
     messages: Vec<Message>,
-}
-
-/// A snapshot on its way into the store.
-pub(crate) struct Install {
-    number: u64,
-    meta: SnapshotMeta,
-    hard_state: Option<HardState>,
-    messages: Vec<Message>,
-    step: InstallStep,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum InstallStep {
-    /// Until the intent is on disk.
-    Intent(u64),
-    /// Until the store has it.
-    Storing,
-    /// Until the end is on disk.
-    Done(u64),
 }
 
 impl Replica {
@@ -163,6 +145,7 @@ impl Replica {
         };
         let clock = GroupClock::recovered(term, stamp, now);
         state.restate(group).into_iter().for_each(|record| log.push(record));
+        let confirmation = Confirmation::of(configuration.steady_voters());
         let entry_bytes_max = config.log_config().entry_bytes_max().min(ENTRY_BYTES_MAX);
         let raft = RaftNode::new(RaftConfig {
             node: config.node,
@@ -201,7 +184,7 @@ impl Replica {
             durable_term: Term(0),
             led_term: None,
             led_since_ms: None,
-            confirmation: None,
+            confirmation,
             refused: RefusedCounts::default(),
             leader_changes: 0,
             last_leader: None,
@@ -282,17 +265,13 @@ impl Replica {
         }
     }
 
-    /// Whether Raft holds a snapshot that the store does not have yet.
-    pub fn is_installing(&self) -> bool {
-        self.install.is_some() || self.raft.has_new_snapshot()
-    }
-
     /// The end of a turn: proposes, asks for read indexes, and does what Raft wants done until it wants nothing.
     pub fn finish(&mut self, turn: &mut Turn) {
         self.succeed(turn);
         self.notice_roles(turn);
         self.settle_clock(turn);
         self.propose(turn);
+        self.confirm_configuration(turn);
         self.stamp_when_due(turn);
         if self.raft.leader().is_some()
             && let Some(context) = self.reads.ask(turn.now.mono_ms, self.raft.term(), turn.config.timing.read_retry_ms)
@@ -344,14 +323,7 @@ impl Replica {
             self.send(message, turn);
         }
         if let Some(meta) = ready.snapshot {
-            turn.log.push(Record::SnapshotIntent(self.group, meta.clone()));
-            self.install = Some(Install {
-                number: ready.number,
-                meta,
-                hard_state: ready.hard_state,
-                messages: ready.messages_after_sync,
-                step: InstallStep::Intent(turn.log.mark()),
-            });
+            self.install(ready.number, meta, ready.hard_state, ready.messages_after_sync, turn);
             return;
         }
         if let Some(hard_state) = ready.hard_state {
@@ -378,10 +350,10 @@ impl Replica {
             self.to_apply.push(entry);
         }
         if let Some(configuration) = ready.configuration {
+            self.confirmation.begin(&configuration.voters());
             // A job tells the configuration behind its last entry.
             self.new_configuration = Some(configuration);
             self.apply(turn);
-            self.confirmation = None;
             self.report_configuration(turn);
         }
     }
@@ -407,44 +379,6 @@ impl Replica {
         }
     }
 
-    fn go_on_installing(&mut self, durable: u64, turn: &mut Turn) {
-        let Some(install) = &mut self.install else { return };
-        match install.step {
-            InstallStep::Intent(mark) if mark <= durable => {
-                install.step = InstallStep::Storing;
-                let (group, meta) = (self.group, install.meta.clone());
-                turn.out.push(Output::Storage(StorageJob::SnapshotInstall { group, meta }));
-            }
-            InstallStep::Done(mark) if mark <= durable => {
-                let install = self.install.take().expect("looked at just now");
-                self.durable_term = self.logged_hard_state.term;
-                self.applied = install.meta.index;
-                self.receiving.clear();
-                self.raft.persisted(install.number);
-                self.raft.applied(install.meta.index);
-                for message in install.messages {
-                    self.send(message, turn);
-                }
-                turn.out.push(Output::Report(Event::SnapshotInstalled(self.group, install.meta.index)));
-            }
-            _ => {}
-        }
-    }
-
-    /// The store has the snapshot, durably.
-    pub fn installed(&mut self, clock: AppliedClock, turn: &mut Turn) {
-        let install = self.install.as_mut().expect("asked for by this replica");
-        self.clock.saw(install.meta.term, clock.stamp, turn.now);
-        self.applied_clock = clock;
-        turn.log.push(Record::SnapshotDone(self.group, install.meta.clone()));
-        let hard_state = install.hard_state.take().unwrap_or(self.logged_hard_state);
-        turn.log.push(Record::HardState(self.group, hard_state));
-        install.step = InstallStep::Done(turn.log.mark());
-        self.logged_hard_state = hard_state;
-        self.logged_mark = turn.log.mark();
-        self.purge = true;
-    }
-
     /// The store has applied everything up to `index`.
     pub fn applied(&mut self, index: LogIndex, clock: AppliedClock) {
         while let Some((_, bytes)) = self.applying.pop_front_if(|(applying, _)| *applying <= index) {
@@ -460,7 +394,7 @@ impl Replica {
         self.applied
     }
 
-    fn send(&mut self, message: Message, turn: &mut Turn) {
+    pub(crate) fn send(&mut self, message: Message, turn: &mut Turn) {
         let peer = message.to();
         if message.is_snapshot() {
             self.announce_snapshot(peer, message, turn);
@@ -564,7 +498,7 @@ impl Replica {
             term: self.raft.term(),
             committed: self.raft.committed(),
             applied: self.applied,
-            voters: self.raft.configuration().steady_voters(),
+            voters: self.sure_voters(),
             learners: self.raft.learners(),
             matched: self.raft.matched(),
         }

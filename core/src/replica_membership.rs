@@ -7,10 +7,35 @@ use crate::output::{Event, Output};
 use crate::replica::{Replica, Turn};
 use crate::system::reconcile::{self, Step};
 use crate::system::{Members, SystemWrite};
-use crate::types::NodeId;
+use crate::types::{LogIndex, NodeId, Term};
 
 /// Between two reports that a member was let go.
 const REPORT_EVERY_MS: u64 = 1_000;
+
+/// Whether a majority knows the configuration in force, after a crash too. Before that, those that it let go may still be needed,
+/// and those that it made voters may not count yet: members that know only the former configuration elect by its rules.
+#[derive(Debug)]
+pub(crate) struct Confirmation {
+    /// Others vote than those who do for sure.
+    wanted: bool,
+    /// An entry that was proposed when the configuration was known to be committed, and its term. When it is committed, a majority
+    /// has it on disk, and with it what was committed before.
+    entry: Option<(Term, LogIndex)>,
+    /// Who votes for sure, by what was confirmed last.
+    voters: Vec<NodeId>,
+}
+
+impl Confirmation {
+    /// These vote, by the configuration that was found.
+    pub fn of(voters: Vec<NodeId>) -> Confirmation {
+        Confirmation { wanted: false, entry: None, voters }
+    }
+
+    /// The configuration changed: these vote now.
+    pub fn begin(&mut self, voters: &[NodeId]) {
+        (self.wanted, self.entry) = (voters != self.voters, None);
+    }
+}
 
 impl Replica {
     /// Does the next step, if this member leads and no other step is under way. What comes out is to be told to the system group.
@@ -46,21 +71,37 @@ impl Replica {
         reports
     }
 
-    /// Whether a majority knows, after a crash too, that the configuration is committed. Before that, those that were let go may
-    /// still be needed: members that know only the former configuration elect by its rules. An entry that is proposed now tells
-    /// them; when it is committed, a majority has it on disk, and with it what was committed before.
+    /// Makes sure of each change of the configuration at once, so that a cluster is soon as large as it says.
+    pub(crate) fn confirm_configuration(&mut self, turn: &Turn) {
+        let may_ask = self.confirmation.wanted && self.raft.is_settled() && !self.is_installing();
+        if may_ask && !self.raft.configuration().is_joint() && self.is_configuration_confirmed(turn) {
+            self.confirmation.wanted = false;
+            self.confirmation.voters = self.raft.configuration().steady_voters();
+        }
+    }
+
+    /// Whether a majority is known to know the configuration. If not, an entry that will show it is proposed.
     fn is_configuration_confirmed(&mut self, turn: &Turn) -> bool {
         let term = self.raft.term();
-        match self.confirmation {
+        match self.confirmation.entry {
             Some((proposed_in, index)) if proposed_in == term => self.raft.committed() >= index,
             _ => {
                 let stamp = self.clock.stamp(turn.now);
                 let proposed =
                     stamp.map(|stamp| self.raft.propose(EntryBuilder::new().finish(turn.config.epoch, stamp)));
-                self.confirmation = proposed.and_then(Result::ok);
+                self.confirmation.entry = proposed.and_then(Result::ok);
                 false
             }
         }
+    }
+
+    /// Who votes, and will go on voting whatever crashes: a leader knows.
+    pub(crate) fn sure_voters(&self) -> Vec<NodeId> {
+        let mut voters = self.raft.configuration().steady_voters();
+        if self.confirmation.wanted && self.raft.is_leader() {
+            voters.retain(|voter| self.confirmation.voters.contains(voter));
+        }
+        voters
     }
 
     /// Hands its leadership to the voter among `peers` that may have it and has most of the log.

@@ -429,7 +429,8 @@ impl Shard {
         }
     }
 
-    fn status(&self) -> ShardStatus {
+    /// This shard as it describes itself.
+    pub fn status(&self) -> ShardStatus {
         ShardStatus {
             shard: self.config.shard,
             groups: self.replicas.values().map(Replica::status).collect(),

@@ -118,7 +118,7 @@ impl Clients {
     /// The clients of a plan.
     pub fn new(plan: &Plan) -> Clients {
         let workload = Workload::new(plan.clients, plan.groups);
-        let creates = workload.buckets.iter().skip(1).map(|bucket| (0, Task::Create(bucket.clone())));
+        let creates = workload.buckets.iter().skip(1).map(|bucket| (plan.clients.begin_ms, Task::Create(bucket.clone())));
         Clients {
             rng: Rng::stream(plan.seed, "clients", 0),
             timed_rng: Rng::stream(plan.seed, "timed", 0),
@@ -216,7 +216,7 @@ impl Clients {
         if let Some((_, task)) = due.and_then(|at| self.tasks.remove(at)) {
             return Some(self.ask_task(client, task, shared));
         }
-        if !self.working {
+        if !self.working || now_ms < self.plan.clients.begin_ms {
             return None;
         }
         if client >= self.plan.clients.clients {

@@ -12,7 +12,7 @@ pub const SHARDS_MAX: u64 = 4;
 pub struct Plan {
     /// The seed of everything else.
     pub seed: u64,
-    /// Members at first: 3 or 5.
+    /// Members at first: 3, 5, or one that others join.
     pub nodes: usize,
     /// Hosts without a member at first: nodes may join there.
     pub spares: usize,
@@ -81,6 +81,8 @@ pub struct StoragePlan {
 pub struct ClientPlan {
     /// How many there are.
     pub clients: usize,
+    /// Until then they ask nothing, and no bucket is made.
+    pub begin_ms: u64,
     /// Between an answer and the next call, at most.
     pub think_ms_max: u64,
     /// The shortest and the longest deadline.
@@ -158,6 +160,7 @@ impl Plan {
             },
             clients: ClientPlan {
                 clients: rng.between(5, 9) as usize,
+                begin_ms: 0,
                 think_ms_max: rng.between(60, 200),
                 deadline_ms: (rng.between(200, 500), rng.between(600, 1_500)),
                 reads: rng.between(250, 600) as u32,
@@ -184,7 +187,22 @@ impl Plan {
             // Who is a minority changes.
             plan.minority_stays_down = false;
         }
+        plan.begin_alone();
         plan
+    }
+
+    /// In some of the seeds one founds the cluster alone, and others join before anything is written, or just as it begins.
+    fn begin_alone(&mut self) {
+        let rng = &mut Rng::stream(self.seed, "alone", 0);
+        if !rng.chance(120) {
+            return;
+        }
+        self.nodes = 1;
+        self.spares = 4;
+        self.change_every_ms = rng.between(200, 1_000);
+        self.shards = (0..self.hosts()).map(|_| rng.between(1, SHARDS_MAX) as u32).collect();
+        self.clients.begin_ms = rng.below(8_000);
+        self.minority_stays_down = false;
     }
 
     /// Hosts of nodes, numbered from 1.

@@ -180,6 +180,13 @@ impl Process {
         (machine.map_or(0, |machine| machine.applied().0), configuration.unwrap_or_default())
     }
 
+    /// Who votes in a group for sure, if this node leads it.
+    pub fn sure_voters(&self, group: GroupId) -> Option<Vec<NodeId>> {
+        let groups = self.shards[self.shard_of(group)].shard.status().groups;
+        let led = groups.into_iter().find(|status| status.group == group && status.leader == Some(self.node))?;
+        Some(led.voters)
+    }
+
     fn shard_of(&self, group: GroupId) -> usize {
         shard_of(group, self.config.shards).0 as usize
     }

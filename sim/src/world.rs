@@ -49,8 +49,6 @@ pub struct World {
     power: Vec<Power>,
     injector: Injector,
     operator: Operator,
-    /// Whether all members knew that all of them vote when a change was last thought of.
-    was_settled: bool,
     /// How many faults cut each way now.
     cuts: BTreeMap<(usize, usize), u32>,
     /// Faults happen.
@@ -80,7 +78,6 @@ impl World {
             power: (1..=plan.hosts()).map(|host| if host <= plan.nodes { Power::On } else { Power::Spare }).collect(),
             operator: Operator::new(Rng::stream(plan.seed, "operator", 0), plan.change_every_ms),
             injector: Injector::new(plan.clone()),
-            was_settled: false,
             cuts: BTreeMap::new(),
             faulty: Rc::new(Cell::new(true)),
             plan,
@@ -230,21 +227,15 @@ impl World {
         })
     }
 
-    /// Whether every member runs and goes by a configuration in which all of them vote, in every group.
-    fn all_know_the_voters(&self) -> bool {
-        let members: Vec<_> = self.nodes.iter().filter(|node| node.borrow().part.is_some()).collect();
-        let mut ids: Vec<NodeId> = members.iter().map(|node| node.borrow().id()).collect();
+    /// Whether each group's leader says that all members vote, so that a minority of them may be lost.
+    fn is_as_large_as_it_seems(&self) -> bool {
+        let nodes: Vec<_> = self.nodes.iter().map(|node| node.borrow()).collect();
+        let mut ids: Vec<NodeId> = nodes.iter().filter_map(|node| Some(node.part.as_ref()?.id)).collect();
         ids.sort_unstable();
-        members.iter().all(|node| {
-            let node = node.borrow();
-            let Some(process) = node.process.as_ref().filter(|process| !process.is_dead()) else { return false };
-            drey_core::placement::all_groups(self.plan.groups).all(|group| {
-                let (_, configuration) = process.configuration(group);
-                let mut voters = configuration.voters();
-                voters.sort_unstable();
-                voters == ids && !configuration.is_joint()
-            })
-        })
+        let running: Vec<_> =
+            nodes.iter().filter_map(|node| node.process.as_ref()).filter(|process| !process.is_dead()).collect();
+        drey_core::placement::all_groups(self.plan.groups)
+            .all(|group| running.iter().any(|process| process.sure_voters(group).as_ref() == Some(&ids)))
     }
 
     /// How many hosts had no member at first.
@@ -282,11 +273,8 @@ impl World {
     fn begin_change(&mut self, now_ms: u64) {
         let members = self.member_hosts();
         let spares: Vec<usize> = (1..=self.plan.hosts()).filter(|host| !members.contains(host)).collect();
-        // A disk may be lost when every member has known for a while that all of them vote. Before that the cluster is as large as
-        // it was, and a member that is cut off from the news goes by that.
-        let known = self.is_settled() && self.all_know_the_voters();
-        let settled = known && self.was_settled;
-        self.was_settled = known;
+        // Before that the cluster is as large as it was, and a lost disk may be one too many.
+        let settled = self.is_settled() && self.is_as_large_as_it_seems();
         let Some(change) = self.operator.begin(now_ms, &spares, &members, settled) else { return };
         self.shared.borrow_mut().trace.event(format_args!("operator: {change:?}"));
         self.clients.borrow_mut().refused = false;
