@@ -118,7 +118,8 @@ impl Clients {
     /// The clients of a plan.
     pub fn new(plan: &Plan) -> Clients {
         let workload = Workload::new(plan.clients, plan.groups);
-        let creates = workload.buckets.iter().skip(1).map(|bucket| (plan.clients.begin_ms, Task::Create(bucket.clone())));
+        let creates =
+            workload.buckets.iter().skip(1).map(|bucket| (plan.clients.begin_ms, Task::Create(bucket.clone())));
         Clients {
             rng: Rng::stream(plan.seed, "clients", 0),
             timed_rng: Rng::stream(plan.seed, "timed", 0),

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use drey_sim::driver::DriverKind;
 use drey_sim::report::{self, Totals};
 use drey_sim::run::{Report, run, run_twice};
+use drey_sim::throughput;
 use drey_sim::trace::Text;
 
 /// Whole clusters with their faults, from one seed.
@@ -60,6 +61,15 @@ enum Command {
         #[arg(long, value_enum, default_value_t = DriverKind::Turmoil)]
         driver: DriverKind,
     },
+    /// Measure how fast seeds run whose five nodes are asked densely, on one core.
+    Throughput {
+        /// How many, on each driver.
+        #[arg(long, default_value_t = 10)]
+        seeds: usize,
+        /// Only on this one; on both if not given.
+        #[arg(long, value_enum)]
+        driver: Option<DriverKind>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -73,6 +83,16 @@ fn main() -> ExitCode {
             let report = run(seed, driver, Text::Print);
             println!("{}", report::line(&report));
             print_failure(&report)
+        }
+        Command::Throughput { seeds, driver } => {
+            let drivers = driver.map_or(vec![DriverKind::Queue, DriverKind::Turmoil], |driver| vec![driver]);
+            let mut failed = false;
+            for driver in drivers {
+                let measured = throughput::measure(driver, seeds);
+                println!("{driver}: {measured}");
+                failed |= measured.failed > 0;
+            }
+            failed
         }
         Command::Explore { seeds, from, threads, once, keep_going, driver } => {
             let threads =

@@ -189,7 +189,15 @@ impl Node {
         let links = Links::new((CLUSTER, part.id, part.incarnation), &part.peers, self.shards, self.starts);
         let rng = Rng::new(self.rng.next_u64());
         let config = self.config(ShardId(0));
-        let mut process = Process::new((self.host, config, self.storage), rng, clock, shards, links, log.segments);
+        let mut process = Process::new(
+            (self.host, config, self.storage),
+            self.plan.compare_every(),
+            rng,
+            clock,
+            shards,
+            links,
+            log.segments,
+        );
         process.doom = self.doom.take();
         self.process = Some(process);
         true

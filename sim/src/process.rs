@@ -8,6 +8,7 @@ use drey_core::placement::shard_of;
 use drey_core::raft::Configuration;
 use drey_core::request::{Command, Operation, Request};
 use drey_core::storage::{StorageDone, StorageJob, StorageWorker};
+use drey_core::wire::frame::HEADER_BYTES;
 use drey_core::wire::handshake::Acquaintances;
 use drey_core::{GroupId, Inbox, Input, NodeId, Output, RequestId, Shard, Ticket, turn};
 
@@ -17,6 +18,7 @@ use crate::disk::{Disk, DiskOp};
 use crate::driver::{Datagram, Net};
 use crate::effects::Performer;
 use crate::faults::Fault;
+use crate::identity::OfInput;
 use crate::links::Links;
 use crate::network::CLIENTS;
 use crate::node::{Clock, Death, Doom};
@@ -89,6 +91,8 @@ pub struct Process {
     node: NodeId,
     config: Config,
     storage: StoragePlan,
+    /// States are compared at indexes that are multiples of this.
+    compare_every: u64,
     rng: Rng,
     /// What time it thinks that it is.
     pub clock: Clock,
@@ -115,6 +119,7 @@ impl Process {
     /// A process whose shards have just come up.
     pub fn new(
         (host, config, storage): (usize, Config, StoragePlan),
+        compare_every: u64,
         rng: Rng,
         clock: Clock,
         shards: Vec<(Shard, StorageWorker<SharedStore>)>,
@@ -137,6 +142,7 @@ impl Process {
             node: config.node,
             config,
             storage,
+            compare_every,
             rng,
             clock,
             shards,
@@ -166,11 +172,14 @@ impl Process {
         self.paused_until_ms = 0;
     }
 
-    /// The worker of a group's shard.
+    fn applied(&self, group: GroupId) -> u64 {
+        self.shards[self.shard_of(group)].worker.group(group).map_or(0, |machine| machine.applied().0)
+    }
+
+    /// How much of a group is applied here, and a hash of what that came to.
     pub fn state(&self, group: GroupId) -> (u64, u64) {
         let worker = &self.shards[self.shard_of(group)].worker;
-        let applied = worker.group(group).map_or(0, |machine| machine.applied().0);
-        (applied, worker.state_hash(group).unwrap_or_default())
+        (self.applied(group), worker.state_hash(group).unwrap_or_default())
     }
 
     /// Who votes and who learns in a group, as of what is applied here, and how much that is.
@@ -250,7 +259,8 @@ impl Process {
             let shard = asked.operation.group(self.config.groups).map_or(0, |group| self.shard_of(group));
             let deadline_ms = self.clock.read(shared.now_ms).mono_ms + asked.deadline_in_ms;
             let request = Request { deadline_ms, operation: asked.operation.clone() };
-            shared.trace.event(format_args!("n{}.{shard} <- {id} {request:?}", self.node));
+            let text = format_args!("n{}.{shard} <- {id} {request:?}", self.node);
+            shared.trace.identified(&(self.node, shard, id, &request), text);
             self.unanswered.insert(id, shared.now_ms + asked.deadline_in_ms);
             if let Err(error) = self.shards[shard].inbox.request(id, request) {
                 self.answer(id, Err(error), shared);
@@ -259,11 +269,12 @@ impl Process {
     }
 
     /// A write of the node's own, which nobody waits for.
-    fn submit(&mut self, command: Command, now_ms: u64) {
+    fn submit(&mut self, command: Command, now_ms: u64, shared: &mut Shared) {
         self.submitted += 1;
         let id = RequestId(SUBMITTED + self.submitted);
         let shard = self.shard_of(command.group(self.config.groups));
         let request = Request { deadline_ms: now_ms + SUBMIT_TIMEOUT_MS, operation: Operation::Write(command) };
+        shared.trace.silently(&(self.node, shard, id, &request));
         // One that is refused is made again.
         let _ = self.shards[shard].inbox.request(id, request);
     }
@@ -287,16 +298,21 @@ impl Process {
             self.tell_all(&Input::PeerUp(peer), shared);
         }
         for (bytes, envelopes) in heard.frames {
-            shared.trace.bytes(&bytes, format_args!("n{} <- n{peer} {envelopes:?}", self.node));
+            // Its header has a checksum of all of it.
+            let header = bytes.first_chunk::<HEADER_BYTES>();
+            let text = format_args!("n{} <- n{peer} {envelopes:?}", self.node);
+            shared.trace.identified(&(self.node, peer, header), text);
             for envelope in envelopes {
                 let shard = self.shard_of(envelope.group);
-                self.shards[shard].inbox.push(Input::Message(peer, envelope));
+                let input = Input::Message(peer, envelope);
+                shared.trace.silently(&(self.node, shard, OfInput(&input)));
+                self.shards[shard].inbox.push(input);
             }
         }
     }
 
     fn tell_all(&mut self, input: &Input, shared: &mut Shared) {
-        shared.trace.event(format_args!("n{} <- {input:?}", self.node));
+        shared.trace.identified(&(self.node, OfInput(input)), format_args!("n{} <- {input:?}", self.node));
         self.shards.iter_mut().for_each(|shard| shard.inbox.push(input.clone()));
     }
 
@@ -319,7 +335,9 @@ impl Process {
                     (number, Input::Storage(done))
                 }
             };
-            shared.trace.event(format_args!("n{}.{number} <- {input:?} disk {:016x}", self.node, disk.synced_hash()));
+            let synced = disk.synced_hash();
+            let identity = (self.node, number, OfInput(&input), synced);
+            shared.trace.identified(&identity, format_args!("n{}.{number} <- {input:?} disk {synced:016x}", self.node));
             self.shards[number].inbox.push(input);
         }
     }
@@ -327,9 +345,13 @@ impl Process {
     fn look_at_state(&self, number: usize, done: &StorageDone, shared: &mut Shared) {
         match done {
             StorageDone::Applied { group, .. } | StorageDone::SnapshotInstalled { group, .. } => {
-                let (applied, hash) = self.state(*group);
-                let judged = shared.watch.state(*group, applied, self.node, hash);
-                shared.judge(judged);
+                // Everybody at the same indexes, however the entries were batched.
+                let applied = self.applied(*group);
+                if applied.is_multiple_of(self.compare_every) {
+                    let (_, hash) = self.state(*group);
+                    let judged = shared.watch.state(*group, applied, self.node, hash);
+                    shared.judge(judged);
+                }
             }
             StorageDone::Failed(error) => {
                 let seen = format!("node {} shard {number}: {error}", self.node);
@@ -350,8 +372,11 @@ impl Process {
                 if shared.now_ms < running.last_turn_ms + tick_ms {
                     continue;
                 }
+                shared.trace.silently(&OfInput(&Input::Tick));
                 running.inbox.push(Input::Tick);
             }
+            // A turn sees the time.
+            shared.trace.silently(&(self.node, number, now.mono_ms, now.wall_ms));
             running.last_turn_ms = shared.now_ms;
             any = true;
             shared.coverage.turns += 1;
@@ -388,7 +413,7 @@ impl Process {
                 self.tell_all(&Input::Members(members), shared);
             }
             for command in submitted {
-                self.submit(command, now.mono_ms);
+                self.submit(command, now.mono_ms, shared);
             }
             if self.is_dead() {
                 return true;
@@ -423,7 +448,7 @@ impl Process {
         answer: Result<drey_core::request::Reply, drey_core::Error>,
         shared: &mut Shared,
     ) {
-        shared.trace.event(format_args!("n{} -> {id} {answer:?}", self.node));
+        shared.trace.identified(&(self.node, id, &answer), format_args!("n{} -> {id} {answer:?}", self.node));
         if id.0 >= SUBMITTED {
             return;
         }
@@ -442,7 +467,9 @@ impl Process {
             shared.send(net, (own, CLIENTS), std::mem::take(&mut self.replies).into());
         }
         self.links.flush(shared.now_ms, |to, host, datagram| {
-            shared.trace.bytes(&datagram, format_args!("n{node} -> n{to} {} bytes", datagram.len()));
+            // Its envelopes were taken down as they were sent.
+            let text = format_args!("n{node} -> n{to} {} bytes", datagram.len());
+            shared.trace.identified(&(node, to, datagram.len()), text);
             shared.send(net, (own, host), datagram);
         });
     }

@@ -7,18 +7,19 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use drey_core::limits::FRAME_BYTES_MAX;
 use turmoil::net::UdpSocket;
 
 use super::{Datagram, Driver, Host, Net};
 use crate::network::CLIENTS;
-use crate::plan::Plan;
+use crate::plan::{Plan, SHARDS_MAX};
 use crate::rng::Rng;
 use crate::world::TICK_MS;
 
 /// All hosts listen here.
 const PORT: u16 = 7000;
-/// The largest datagram, in bytes.
-const DATAGRAM_BYTES_MAX: usize = 4 << 20;
+/// The largest datagram, in bytes: all that the shards of a node send to a peer within a tick.
+const DATAGRAM_BYTES_MAX: usize = 2 * SHARDS_MAX as usize * FRAME_BYTES_MAX;
 /// Who sent it, whether it is a copy, and when it may be received.
 const HEADER_BYTES: usize = 10;
 
