@@ -25,6 +25,7 @@
 
 mod clock;
 pub mod config;
+mod disk_watch;
 pub mod error;
 mod input;
 pub mod limits;
@@ -38,6 +39,7 @@ pub mod raft;
 mod reads;
 mod replica;
 mod replica_clock;
+mod replica_disk;
 mod replica_install;
 mod replica_membership;
 mod replica_snapshots;

@@ -32,6 +32,8 @@ pub enum Output {
     Link(Arc<Members>),
     /// A write that nobody waits for: a request to the shard of its group, whose answer is dropped. No completion.
     Submit(Command),
+    /// Take a turn after so many milliseconds, since something will be due before the next tick. No completion.
+    Wake(u64),
     /// The answer to a request.
     Reply(RequestId, Result<Reply, Error>),
     /// For people and metrics; nothing depends on it.
@@ -49,6 +51,10 @@ pub enum Event {
     Configured(GroupId, Vec<NodeId>, Vec<NodeId>),
     /// A message from a peer was refused before Raft saw it.
     RefusedMessage(NodeId, GroupId, &'static str),
+    /// The log's disk has not synced a write for longer than an election timeout. What is led here is handed over.
+    DiskHangs,
+    /// It goes on, after so many milliseconds.
+    DiskBack(u64),
     /// The shard serves no more: why. The node should stop.
     Failed(String),
     /// A snapshot is being sent.

@@ -32,12 +32,25 @@ pub(crate) struct Turn<'a> {
     pub out: &'a mut Vec<Output>,
     pub answers: &'a mut Vec<Answer>,
     pub tickets: &'a mut u64,
+    /// How long the log's disk has been waited for.
+    pub disk_waited_ms: u64,
+    /// The next moment at which something is due, if that is before the next tick.
+    pub wake_ms: &'a mut Option<u64>,
 }
 
 impl Turn<'_> {
     pub fn ticket(&mut self) -> Ticket {
         *self.tickets += 1;
         Ticket(*self.tickets)
+    }
+
+    /// Whether it would be useless to lead: nothing that is written gets to the disk.
+    pub fn disk_hangs(&self) -> bool {
+        self.disk_waited_ms >= self.config.timing.election_ms()
+    }
+
+    fn wake(&mut self, at_ms: u64) {
+        *self.wake_ms = Some(self.wake_ms.map_or(at_ms, |other_ms| other_ms.min(at_ms)));
     }
 }
 
@@ -224,6 +237,10 @@ impl Replica {
             // What a peer says now it will say again. Entries behind the snapshot, above all, would be lost with its ready.
             return;
         }
+        if turn.disk_hangs() && message.is_timeout_now() {
+            // It is asked to lead. The leader goes on when it has waited in vain.
+            return;
+        }
         if self.unapplied_bytes > UNAPPLIED_BYTES_MAX && message.has_entries() {
             // The store is far behind. The leader sends them again after its next heartbeat was answered.
             self.refused.unapplied += 1;
@@ -256,11 +273,18 @@ impl Replica {
         self.raft.is_leader() && self.raft.voters().len() > 1
     }
 
-    fn succeed(&mut self, turn: &Turn) {
+    fn succeed(&mut self, turn: &mut Turn) {
+        let tick_ms = turn.config.timing.tick_ms;
         let Some(succession) = &mut self.succession else { return };
         if self.raft.leader().is_some() {
             self.succession = None;
-        } else if succession.is_due(turn.now.mono_ms, turn.config.timing.tick_ms) && !self.is_installing() {
+            return;
+        }
+        let is_due = succession.is_due(turn.now.mono_ms, tick_ms);
+        if let Some(at_ms) = succession.next_ms(tick_ms) {
+            turn.wake(at_ms);
+        }
+        if is_due && !self.is_installing() && !self.raft.is_candidate() && !turn.disk_hangs() {
             self.raft.campaign();
         }
     }

@@ -2,9 +2,12 @@
 //!
 //! First the store is made durable. Then each group forgets what the oldest segment holds of it, as far as the store has it;
 //! what is left, and each group's state, is written again at the log's end. `log::retention` has the rule.
+//!
+//! While much is not committed, or not applied, the log is longer by as much.
 
 use std::collections::BTreeMap;
 
+use crate::config::LogLimits;
 use crate::log::retention::{Span, plan};
 use crate::log::{LogWriter, Record};
 use crate::output::{Event, Output};
@@ -12,9 +15,20 @@ use crate::replica::Replica;
 use crate::storage::StorageJob;
 use crate::types::{GroupId, LogIndex};
 
+/// While most of the log is still needed, so long passes until it is looked at again.
+const LOOK_AGAIN_MS: u64 = 200;
+
+/// Clears one segment at a time.
+#[derive(Default)]
+pub(crate) struct Retention {
+    step: Step,
+    /// Not before.
+    look_ms: u64,
+}
+
 /// How far the clearing of the oldest segment is.
 #[derive(Default)]
-pub(crate) enum Retention {
+enum Step {
     /// There is nothing to clear.
     #[default]
     Idle,
@@ -27,31 +41,48 @@ pub(crate) enum Retention {
 impl Retention {
     /// The store is durable up to these entries.
     pub fn persisted(&mut self, applied: BTreeMap<GroupId, LogIndex>) {
-        if matches!(self, Retention::Persisting) {
-            *self = Retention::Persisted(applied);
+        if matches!(self.step, Step::Persisting) {
+            self.step = Step::Persisted(applied);
         }
     }
 
     /// Does the next step, if it can be done.
     pub fn go_on(
         &mut self,
-        segments_kept: usize,
+        now_ms: u64,
+        limits: &LogLimits,
         log: &mut LogWriter,
         replicas: &mut BTreeMap<GroupId, Replica>,
         out: &mut Vec<Output>,
     ) {
-        match self {
-            Retention::Idle if log.live_segments() > segments_kept => {
+        match &self.step {
+            Step::Idle if log.live_segments() > limits.segments_kept && now_ms >= self.look_ms => {
                 out.push(Output::Storage(StorageJob::Persist));
-                *self = Retention::Persisting;
+                self.step = Step::Persisting;
             }
-            Retention::Persisted(durable) => {
-                clear_oldest(durable, log, replicas, out);
-                *self = Retention::Idle;
+            Step::Persisted(durable) => {
+                match log.live_segments() > limits.segments_kept + segments_for(needed_bytes(durable, replicas), limits)
+                {
+                    true => clear_oldest(durable, log, replicas, out),
+                    false => self.look_ms = now_ms + LOOK_AGAIN_MS,
+                }
+                self.step = Step::Idle;
             }
             _ => {}
         }
     }
+}
+
+/// Bytes of entries that only the log holds for sure.
+fn needed_bytes(durable: &BTreeMap<GroupId, LogIndex>, replicas: &BTreeMap<GroupId, Replica>) -> u64 {
+    let durable = |group| durable.get(group).copied().unwrap_or_default();
+    replicas.iter().map(|(group, replica)| replica.raft.bytes_behind(durable(group))).sum()
+}
+
+/// How many more segments may live while so much is needed. What is needed would only be written again, and again, if the
+/// log had no more room than that; with twice the room it is written again once at most while as much of something else is.
+fn segments_for(needed_bytes: u64, limits: &LogLimits) -> usize {
+    (2 * needed_bytes / limits.segment_bytes) as usize
 }
 
 fn clear_oldest(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::config::Config;
+use crate::disk_watch::{DiskWatch, News};
 use crate::error::Error;
 use crate::input::Input;
 use crate::limits::{REQUESTS_PENDING_MAX, UNAPPLIED_BYTES_MAX, UNCOMMITTED_BYTES_MAX, VIEWS_MAX};
@@ -17,6 +18,7 @@ use crate::replica::{Replica, Turn};
 use crate::request::{Command, LimitStatus, Operation, ReadMode, ReadOp, Reply, Request, ShardStatus};
 use crate::requests::{Pending, Requests, Stage};
 use crate::retention::Retention;
+use crate::spread::Offer;
 use crate::storage::{AppliedClock, SnapshotMeta, StorageDone};
 use crate::system::Members;
 use crate::types::{GroupId, NodeId, RequestId, Tick, Ticket};
@@ -47,6 +49,11 @@ pub struct Shard {
     pub(crate) config: Config,
     pub(crate) replicas: BTreeMap<GroupId, Replica>,
     log: LogWriter,
+    disk: DiskWatch,
+    /// The next moment at which a replica wants a turn.
+    wake_ms: Option<u64>,
+    /// The next at which it will get one, beside ticks.
+    wakes_ms: Option<u64>,
     requests: Requests,
     retention: Retention,
     pub(crate) peers_up: BTreeSet<NodeId>,
@@ -54,6 +61,7 @@ pub struct Shard {
     /// The system group's state changed: all shards of this node are to know.
     pub(crate) members_to_tell: Option<Arc<Members>>,
     pub(crate) spread_ms: u64,
+    pub(crate) offered: Option<Offer>,
     /// The leave that was let pass last, and until when it may be on its way.
     pub(crate) judged_leave: Option<(NodeId, u64)>,
     /// Open views of the store, and scans that were refused one.
@@ -87,6 +95,7 @@ impl Shard {
             members: None,
             members_to_tell: found.members,
             spread_ms: now.mono_ms,
+            offered: None,
             judged_leave: None,
             views: (0, 0),
             requests_refused: 0,
@@ -95,6 +104,9 @@ impl Shard {
             failed: None,
             answers: Vec::new(),
             log,
+            disk: DiskWatch::default(),
+            wake_ms: None,
+            wakes_ms: None,
             config,
         };
         // A member that is alone has nobody to wait for.
@@ -119,8 +131,10 @@ impl Shard {
             Input::HandOver => self.hand_over(),
             Input::LogSynced(ticket) => {
                 if let Err(why) = self.log.synced(ticket) {
-                    self.fail(why.to_string(), out);
+                    return self.fail(why.to_string(), out);
                 }
+                let news = self.disk.synced(now);
+                self.report_disk(news, out);
             }
             Input::LogFailed(_, why) => self.fail(format!("writing the log failed: {why}"), out),
             Input::SegmentReady(segment) => {
@@ -146,12 +160,13 @@ impl Shard {
         if ticked {
             self.reconcile(now, out);
             self.spread(now);
+            self.yield_to_others(now, out);
         }
         self.each(now, out, |replica, turn| replica.finish(turn));
         if let Some(members) = self.members_to_tell.take() {
             out.push(Output::Members(members));
         }
-        self.retain(out);
+        self.retain(now, out);
         if ticked {
             self.log.idle();
         }
@@ -161,7 +176,43 @@ impl Shard {
             Ticket(*tickets)
         };
         self.log.turn(&mut next_ticket, out);
+        let news = self.disk.look(self.log.is_waiting(), now, &self.config.timing);
+        self.report_disk(news, out);
+        self.wake(now, out);
         self.give_answers(out);
+    }
+
+    /// Asks for a turn when a replica wants one, unless there is one before.
+    fn wake(&mut self, now: Tick, out: &mut Vec<Output>) {
+        self.wakes_ms.take_if(|at_ms| *at_ms <= now.mono_ms);
+        if let Some(at_ms) = self.wake_ms.take()
+            && self.wakes_ms.is_none_or(|wakes_ms| at_ms < wakes_ms)
+            && at_ms < self.last_tick_ms + self.config.timing.tick_ms
+        {
+            self.wakes_ms = Some(at_ms);
+            out.push(Output::Wake(at_ms.saturating_sub(now.mono_ms)));
+        }
+    }
+
+    fn report_disk(&self, news: Option<News>, out: &mut Vec<Output>) {
+        let event = match news {
+            Some(News::Hangs) => Event::DiskHangs,
+            Some(News::Back(waited_ms)) => Event::DiskBack(waited_ms),
+            None => return,
+        };
+        out.push(Output::Report(event));
+    }
+
+    /// While the log's disk hangs, others lead.
+    fn yield_to_others(&mut self, now: Tick, out: &mut Vec<Output>) {
+        if !self.disk.hangs(now, &self.config.timing) {
+            return;
+        }
+        let peers = std::mem::take(&mut self.peers_up);
+        let members = self.members.clone();
+        let may_lead = |id| members.as_ref().is_none_or(|members| members.stays(id));
+        self.each(now, out, |replica, turn| replica.yield_to_others(&peers, may_lead, turn));
+        self.peers_up = peers;
     }
 
     /// Whether somebody would miss this shard if it ended now: it leads others, or has not answered.
@@ -182,8 +233,12 @@ impl Shard {
             return false;
         }
         self.last_tick_ms = if passed < 2 * tick_ms { self.last_tick_ms + tick_ms } else { now.mono_ms };
-        // Raft must not campaign between a snapshot's log and its state.
-        let ticking = self.replicas.values_mut().filter(|replica| !replica.is_installing());
+        // Raft must not campaign between a snapshot's log and its state; nor, in vain, while its disk hangs.
+        let disk_hangs = self.disk.hangs(now, &self.config.timing);
+        let ticking = self
+            .replicas
+            .values_mut()
+            .filter(|replica| !replica.is_installing() && (!disk_hangs || replica.raft.is_leader()));
         ticking.for_each(|replica| replica.raft.tick());
         self.requests.tick();
         for id in self.requests.late(now.mono_ms) {
@@ -392,23 +447,26 @@ impl Shard {
     }
 
     /// Clears the oldest segment when there are too many.
-    fn retain(&mut self, out: &mut Vec<Output>) {
+    fn retain(&mut self, now: Tick, out: &mut Vec<Output>) {
         // A replica in the middle of an installation has no log that could be written again.
         if self.replicas.values().all(|replica| replica.install.is_none()) {
-            self.retention.go_on(self.config.log.segments_kept, &mut self.log, &mut self.replicas, out);
+            let Shard { config, retention, log, replicas, .. } = self;
+            retention.go_on(now.mono_ms, &config.log, log, replicas, out);
         }
     }
 
     fn one(&mut self, now: Tick, group: GroupId, out: &mut Vec<Output>, then: impl FnOnce(&mut Replica, &mut Turn)) {
-        let Some(replica) = self.replicas.get_mut(&group) else { return };
-        let (config, log, answers, tickets) = (&self.config, &mut self.log, &mut self.answers, &mut self.tickets);
-        then(replica, &mut Turn { now, config, log, out, answers, tickets });
+        let Shard { replicas, config, log, answers, tickets, wake_ms, disk, .. } = self;
+        let Some(replica) = replicas.get_mut(&group) else { return };
+        let disk_waited_ms = disk.waited_ms(now);
+        then(replica, &mut Turn { now, config, log, out, answers, tickets, disk_waited_ms, wake_ms });
     }
 
     pub(crate) fn each(&mut self, now: Tick, out: &mut Vec<Output>, mut then: impl FnMut(&mut Replica, &mut Turn)) {
-        let (config, log, answers, tickets) = (&self.config, &mut self.log, &mut self.answers, &mut self.tickets);
-        let mut turn = Turn { now, config, log, out, answers, tickets };
-        self.replicas.values_mut().for_each(|replica| then(replica, &mut turn));
+        let Shard { config, log, answers, tickets, wake_ms, replicas, disk, .. } = self;
+        let disk_waited_ms = disk.waited_ms(now);
+        let mut turn = Turn { now, config, log, out, answers, tickets, disk_waited_ms, wake_ms };
+        replicas.values_mut().for_each(|replica| then(replica, &mut turn));
     }
 
     /// Answers go out: to requests of this node here, to peers with the group that they asked about.

@@ -8,7 +8,7 @@ use crate::placement::SYSTEM_GROUP;
 use crate::replica::Replica;
 use crate::request::{Command, Reply, Write};
 use crate::shard::Shard;
-use crate::spread::{self, SPREAD_AFTER_MS, SPREAD_EVERY_MS};
+use crate::spread::{self, Offer, SPREAD_AFTER_MS, SPREAD_EVERY_MS};
 use crate::system::{Members, SystemWrite, preflight};
 use crate::types::{GroupId, NodeId, Tick};
 use crate::wire::{Body, Envelope};
@@ -68,15 +68,18 @@ impl Shard {
             return;
         }
         let groups: Vec<_> = self.replicas.values().map(Replica::status).collect();
-        let may_lead = |id| members.stays(id) && self.peers_up.contains(&id);
+        let own = self.config.node;
+        let refused = |id| self.offered.is_some_and(|offer| offer.was_refused_by(id, &groups, own, now.mono_ms));
+        let may_lead = |id| members.stays(id) && self.peers_up.contains(&id) && !refused(id);
         let may_go = |group: GroupId| {
             let led_since_ms = self.replicas.get(&group).and_then(|replica| replica.led_since_ms);
             led_since_ms.is_some_and(|since_ms| now.mono_ms >= since_ms + SPREAD_AFTER_MS)
         };
-        if let Some((group, heir)) = spread::next(&groups, self.config.node, may_lead, may_go)
+        if let Some((group, heir)) = spread::next(&groups, own, may_lead, may_go)
             && let Some(replica) = self.replicas.get_mut(&group)
         {
             replica.hand_over_to(heir);
+            self.offered = Some(Offer { group, to: heir, at_ms: now.mono_ms });
         }
     }
 

@@ -12,6 +12,24 @@ use crate::types::{GroupId, NodeId};
 pub(crate) const SPREAD_AFTER_MS: u64 = 10_000;
 /// Between two hand-overs of a shard.
 pub(crate) const SPREAD_EVERY_MS: u64 = 1_000;
+/// So long a member that did not take a group is not offered another: its disk may hang.
+const REFUSED_MS: u64 = 30_000;
+
+/// The last offer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    pub group: GroupId,
+    pub to: NodeId,
+    pub at_ms: u64,
+}
+
+impl Offer {
+    /// Whether it was made to this member, which did not take it, not long ago.
+    pub fn was_refused_by(&self, id: NodeId, groups: &[GroupStatus], own: NodeId, now_ms: u64) -> bool {
+        let still_led = groups.iter().any(|group| group.group == self.group && group.leader == Some(own));
+        self.to == id && still_led && now_ms < self.at_ms + REFUSED_MS
+    }
+}
 
 /// A group and the member that should lead it instead of `own`. `may_lead` says whether a member is here to stay and reachable.
 /// None while any group has no leader: things are not settled.
@@ -48,6 +66,16 @@ mod tests {
             learners: Vec::new(),
             matched: Vec::new(),
         }
+    }
+
+    #[test]
+    fn who_did_not_take_a_group_is_not_asked_again_soon() {
+        let offer = Offer { group: GroupId(1), to: NodeId(2), at_ms: 5_000 };
+        let refused = |leader, id, now_ms| offer.was_refused_by(NodeId(id), &[group(1, leader)], NodeId(1), now_ms);
+        assert!(refused(1, 2, 6_000));
+        assert!(!refused(1, 3, 6_000), "another was not asked");
+        assert!(!refused(2, 2, 6_000), "it leads now");
+        assert!(!refused(1, 2, 35_000), "it is long ago");
     }
 
     #[test]

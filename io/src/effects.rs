@@ -59,6 +59,13 @@ impl Effects for ShardEffects {
             Output::Members(members) => self.tell_members(members),
             Output::Link(members) => self.link(&members),
             Output::Submit(command) => self.submit(command),
+            Output::Wake(after_ms) => {
+                let handle = Rc::clone(&self.handle);
+                runtime::spawn(async move {
+                    runtime::sleep(Duration::from_millis(after_ms)).await;
+                    handle.push(Input::Tick);
+                });
+            }
             Output::Reply(id, answer) => self.handle.answer(id, answer),
             Output::Report(event) => self.report(&event),
         }
@@ -172,6 +179,13 @@ impl ShardEffects {
                 self.handle.node.shared.fail(why.clone());
                 self.handle.arrived.notify();
             }
+            Event::DiskHangs => {
+                tracing::warn!(
+                    shard,
+                    "the log's disk hangs: nothing was synced for an election timeout. Others lead meanwhile, where they can"
+                );
+            }
+            Event::DiskBack(waited_ms) => tracing::warn!(shard, waited_ms, "the log's disk goes on"),
             Event::Configured(group, voters, learners) => {
                 tracing::info!(shard, group = group.0, ?voters, ?learners, "has a new configuration");
             }

@@ -130,6 +130,10 @@ impl Effects for Performer<'_> {
                 self.submitted.push(command);
                 Ok(())
             }
+            Output::Wake(after_ms) => {
+                self.pending.push(self.shared.now_ms + after_ms, Completion::Wake(self.number));
+                Ok(())
+            }
             Output::Reply(id, answer) => {
                 self.answers.push((id, answer));
                 Ok(())
@@ -199,9 +203,11 @@ impl Performer<'_> {
             }
             Event::RefusedMessage(..) => self.shared.coverage.refused_messages += 1,
             Event::SnapshotInstalled(..) => self.shared.coverage.snapshots += 1,
+            Event::DiskHangs => self.shared.faults.happened(Fault::DiskHangs),
             Event::Truncated(..) => self.shared.coverage.truncations += 1,
             // A failure is found by asking the shard.
             Event::Failed(_)
+            | Event::DiskBack(_)
             | Event::Follows(..)
             | Event::Configured(..)
             | Event::SnapshotSending(..)

@@ -61,6 +61,8 @@ kinds! {
     StoreRolledBack = "store rolled back",
     /// A log write took long.
     SlowDisk = "slow disk",
+    /// A log write that took longer than an election timeout.
+    DiskHangs = "disk hangs",
     /// A storage job took long.
     SlowStore = "slow store",
     /// A node was told that a peer's process is gone, which may be so.

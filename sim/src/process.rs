@@ -51,6 +51,8 @@ pub enum Completion {
     Segment(usize, SegmentId, DiskOp),
     /// The first of a shard's storage jobs.
     Job(usize),
+    /// A shard's turn.
+    Wake(usize),
 }
 
 /// What a process has under way, by the time when it is done.
@@ -334,6 +336,7 @@ impl Process {
                     self.look_at_state(number, &done, shared);
                     (number, Input::Storage(done))
                 }
+                Completion::Wake(number) => (number, Input::Tick),
             };
             let synced = disk.synced_hash();
             let identity = (self.node, number, OfInput(&input), synced);

@@ -195,6 +195,11 @@ impl LogWriter {
         self.in_flight.is_some()
     }
 
+    /// Whether anything was pushed that is not on disk.
+    pub fn is_waiting(&self) -> bool {
+        self.in_flight.is_some() || !self.pending.is_empty()
+    }
+
     /// A tick passed in which the shard had nothing to do. After some of them the last write gets attested.
     pub fn idle(&mut self) {
         if self.in_flight.is_none() && self.pending.is_empty() {

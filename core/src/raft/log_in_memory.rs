@@ -88,6 +88,12 @@ impl LogInMemory {
         self.entries.iter().take_while(move |entry| entry.index <= index.0)
     }
 
+    /// About how many bytes the entries behind `index` have.
+    pub fn bytes_behind(&self, index: LogIndex) -> u64 {
+        let behind = self.entries.iter().rev().take_while(|entry| entry.index > index.0);
+        behind.map(|entry| entry.data.len() as u64 + ENTRY_OVERHEAD_BYTES).sum()
+    }
+
     /// The peers that Raft wanted a snapshot for since the last call.
     pub fn take_wanted_snapshots(&mut self) -> BTreeSet<NodeId> {
         std::mem::take(&mut self.snapshots.get_mut().wanted).into_iter().map(NodeId).collect()

@@ -49,6 +49,11 @@ impl Message {
         !self.0.entries.is_empty() && self.0.get_msg_type() == MessageType::MsgAppend
     }
 
+    /// Whether its leader asks the receiver to lead.
+    pub(crate) fn is_timeout_now(&self) -> bool {
+        self.0.get_msg_type() == MessageType::MsgTimeoutNow
+    }
+
     /// Whether it announces a snapshot.
     pub(crate) fn is_snapshot(&self) -> bool {
         self.0.get_msg_type() == MessageType::MsgSnapshot

@@ -161,6 +161,24 @@ impl RaftNode {
         self.settle();
     }
 
+    /// Leads no more, of its own accord.
+    pub fn step_down(&mut self) {
+        let raft = &mut self.raw.raft;
+        raft.become_follower(raft.term, raft::INVALID_ID);
+        self.settle();
+    }
+
+    /// Whether it asks for votes that count: it would forget those it has if it campaigned again.
+    pub fn is_candidate(&self) -> bool {
+        self.raw.raft.state == StateRole::Candidate
+    }
+
+    /// Whether others have on disk what this member has not: with another leader they would go on without it.
+    pub fn holds_up_others(&self) -> bool {
+        let log = &self.raw.raft.raft_log;
+        self.is_leader() && log.committed > log.persisted
+    }
+
     /// There is reason to think that the leader is dead: this member would vote for another at once. If the leader lives, its
     /// next heartbeat says so.
     pub fn doubt_leader(&mut self) {
@@ -432,6 +450,11 @@ impl RaftNode {
     /// The entries from the truncation point up to `index`.
     pub fn entries_up_to(&self, index: LogIndex) -> Vec<LogEntry> {
         self.raw.store().entries_up_to(index).cloned().map(from_raft).collect()
+    }
+
+    /// About how many bytes the entries behind `index` have.
+    pub fn bytes_behind(&self, index: LogIndex) -> u64 {
+        self.raw.store().bytes_behind(index)
     }
 
     pub fn voters(&self) -> Vec<NodeId> {

@@ -271,6 +271,8 @@ impl Node {
                 Output::Send(to, envelope) => sent.entry(to.0).or_default().push(envelope),
                 Output::Members(members) => self.tell(&Input::Members(members)),
                 Output::Submit(command) => self.submit(command),
+                // Time passes by whole ticks here, in which everybody has a turn.
+                Output::Wake(_) => {}
                 Output::Reply(RequestId(id), _) if id >= SUBMITTED => {}
                 Output::Storage(job) => running.shards[number as usize].jobs.push_back(job),
                 other => seen.push(Seen::Output(Box::new(other))),

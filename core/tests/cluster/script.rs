@@ -181,6 +181,7 @@ impl Script {
             }
             "clock" => clocks(cluster, words),
             "pass-ms" => cluster.pass_time(words.number(1), words.number(2)),
+            "stabilize" if words.has("counting") => counting(cluster, Cluster::stabilize),
             "stabilize" => cluster.stabilize(),
             "deliver" => {
                 cluster.deliver(words.plain.get(1).map(|word| pair(word)));
@@ -234,6 +235,7 @@ impl Script {
                 let shards = words.option("shards").map(|shards| number(shards) as u32);
                 words.numbers(1).into_iter().for_each(|id| cluster.restart(id, shards));
             }
+            "limits" => limits(cluster, words.number(1)),
             "status" => status(cluster, words.plain.get(1).map(|word| number(word))),
             "log-dump" => log_dump(cluster, words.number(1)),
             "segments" => {
@@ -447,20 +449,27 @@ fn fill(cluster: &mut Cluster, words: &Words) {
 fn flood(cluster: &mut Cluster, words: &Words) {
     let (id, bucket, count) = (words.number(1), words.bucket(2), words.number(3));
     let group = group_of(&bucket, cluster.settings.groups);
+    counting(cluster, |cluster| {
+        for n in 0..count {
+            let write = Write::Put {
+                key: key(&format!("flood{n}")),
+                value: Bytes::new(),
+                ttl_ms: None,
+                condition: None,
+                return_previous: false,
+            };
+            let command = Command { bucket: bucket.clone(), id: None, write };
+            cluster.request(id, group, DEADLINE_MS, Operation::Write(command), false);
+        }
+        cluster.turn(id, false);
+        cluster.stabilize();
+    });
+}
+
+/// Counts the answers that come meanwhile instead of showing them.
+fn counting(cluster: &mut Cluster, then: impl FnOnce(&mut Cluster)) {
     cluster.trace.count_answers = true;
-    for n in 0..count {
-        let write = Write::Put {
-            key: key(&format!("flood{n}")),
-            value: Bytes::new(),
-            ttl_ms: None,
-            condition: None,
-            return_previous: false,
-        };
-        let command = Command { bucket: bucket.clone(), id: None, write };
-        cluster.request(id, group, DEADLINE_MS, Operation::Write(command), false);
-    }
-    cluster.turn(id, false);
-    cluster.stabilize();
+    then(cluster);
     cluster.trace.count_answers = false;
     for (answer, count) in cluster.trace.take_answers() {
         cluster.trace.line(format!("{count} times: {answer}"));
@@ -475,6 +484,16 @@ fn partition(cluster: &mut Cluster, words: &Words) {
             for &to in sides.iter().enumerate().filter(|(m, _)| *m != n).flat_map(|(_, other)| other) {
                 cluster.network.block((from, to));
             }
+        }
+    }
+}
+
+/// The limits of which something is used, or that have refused something.
+fn limits(cluster: &mut Cluster, id: u64) {
+    for (_, status) in cluster.node(id).statuses() {
+        for limit in status.limits.into_iter().filter(|limit| limit.now > 0 || limit.refused > 0) {
+            let (name, now, max, refused) = (limit.name, limit.now, limit.max, limit.refused);
+            cluster.trace.line(format!("{id}: {name} {now} of {max}, {refused} refused"));
         }
     }
 }

@@ -112,6 +112,8 @@ impl Trace {
                 (*group, format!("{id} has {} vote{learners}", ids(voters)))
             }
             Event::RefusedMessage(from, group, why) => (*group, format!("{id} refuses a message from {from}: {why}")),
+            Event::DiskHangs => return self.line(format!("{id}: the disk hangs")),
+            Event::DiskBack(waited_ms) => return self.line(format!("{id}: the disk goes on after {waited_ms} ms")),
             Event::Failed(why) => return self.line(format!("{id} stops serving: {why}")),
             Event::SnapshotSending(group, to, index) => {
                 (*group, format!("{id} sends {to} a snapshot of entry {index}"))
