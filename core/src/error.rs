@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 /// Why a request was not answered as asked. `Display` is the message for people.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Error)]
 pub enum Error {
     /// The bucket does not exist.
     #[error("bucket {0:?} does not exist")]

@@ -70,7 +70,7 @@ impl Key {
 }
 
 /// The keys from `start` (included) to `end` (excluded); `None` is unbounded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct KeyRange {
     /// The first key, if bounded.
     pub start: Option<Bytes>,

@@ -41,7 +41,7 @@ pub enum Output {
 }
 
 /// What is worth a line in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// This replica became its group's leader.
     BecameLeader(GroupId, Term),

@@ -10,7 +10,7 @@ use crate::system::{Members, SystemWrite};
 use crate::types::{GroupId, LogIndex, NodeId, ShardId, Term, Version, ViewId};
 
 /// A request with its deadline.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Request {
     /// When to answer `deadline_exceeded` if nothing else was answered, on [`crate::Tick::mono_ms`]'s clock.
     pub deadline_ms: u64,
@@ -19,7 +19,7 @@ pub struct Request {
 }
 
 /// What to do. The caller sends it to the shard that [`crate::placement`] names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Goes through the log of the bucket's group.
     Write(Command),
@@ -33,7 +33,7 @@ pub enum Operation {
 }
 
 /// How fresh a read must be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ReadMode {
     /// Sees every write acknowledged before the read began.
     #[default]
@@ -43,7 +43,7 @@ pub enum ReadMode {
 }
 
 /// A write: what travels in the log. See `machine::command` for its bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Command {
     /// The bucket that it is about.
     pub bucket: BucketName,
@@ -80,7 +80,7 @@ impl Command {
 }
 
 /// A write's name within a client's session, which [`Write::OpenSession`] opened in the bucket's group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WriteId {
     /// The version that opened the session.
     pub session: u64,
@@ -91,7 +91,7 @@ pub struct WriteId {
 }
 
 /// The kinds of writes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Write {
     /// Makes a bucket. Answers [`Reply::Created`].
     CreateBucket {
@@ -160,7 +160,7 @@ pub enum Write {
 }
 
 /// One step of a batch. It sees what the steps before it did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum BatchOp {
     /// Sets a key.
     Put {
@@ -199,7 +199,7 @@ pub enum BatchOp {
 }
 
 /// What must hold for a write to be applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Condition {
     /// The key's version; 0: it does not exist.
     VersionIs(Version),
@@ -210,7 +210,7 @@ pub enum Condition {
 }
 
 /// The kinds of reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ReadOp {
     /// One key. Answers [`Reply::Entry`].
     Get {
@@ -264,7 +264,7 @@ pub enum ReadOp {
 }
 
 /// The answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// To [`Write::Put`].
     Put {
@@ -348,7 +348,7 @@ pub enum Reply {
 }
 
 /// A key with its value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// The key.
     pub key: Bytes,
@@ -362,7 +362,7 @@ pub struct Entry {
 }
 
 /// What one step of a batch did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OpResult {
     /// How many keys it wrote or removed.
     pub affected: u64,
@@ -371,7 +371,7 @@ pub struct OpResult {
 }
 
 /// A part of a scan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Page {
     /// In the scan's order.
     pub entries: Vec<Entry>,
@@ -384,7 +384,7 @@ pub struct Page {
 }
 
 /// A bucket as it is described.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BucketInfo {
     /// Its name.
     pub name: BucketName,
@@ -405,7 +405,7 @@ pub struct BucketInfo {
 }
 
 /// A shard as it describes itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ShardStatus {
     /// Which.
     pub shard: ShardId,
@@ -420,7 +420,7 @@ pub struct ShardStatus {
 }
 
 /// A bound, how far it is used, and how often something was refused for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LimitStatus {
     /// Its name.
     pub name: &'static str,
@@ -433,7 +433,7 @@ pub struct LimitStatus {
 }
 
 /// A replica as it describes itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GroupStatus {
     /// Which.
     pub group: GroupId,

@@ -26,7 +26,7 @@ use crate::system::Members;
 use crate::types::{GroupId, LogIndex, Term, Ticket};
 
 /// A committed entry on its way to the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Committed {
     /// Its position.
     pub index: LogIndex,
@@ -39,7 +39,7 @@ pub struct Committed {
 }
 
 /// What identifies a group's state: everything below `index` is in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SnapshotMeta {
     /// The last applied entry.
     pub index: LogIndex,
@@ -50,7 +50,7 @@ pub struct SnapshotMeta {
 }
 
 /// What a group's state says of time, in milliseconds on the group's clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AppliedClock {
     /// The highest stamp of an applied entry. What expires up to what the clock shows there is gone.
     pub stamp: Stamp,
@@ -62,7 +62,7 @@ pub struct AppliedClock {
 pub type TicketedRead = (Ticket, ReadOp);
 
 /// Work for the storage thread.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum StorageJob {
     /// Applies entries in order, as one batch with the applied index.
     Apply {
@@ -131,7 +131,7 @@ pub enum StorageJob {
 }
 
 /// What became of a [`StorageJob`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum StorageDone {
     /// Of `Apply`.
     Applied {

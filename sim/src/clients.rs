@@ -12,6 +12,7 @@ use drey_core::system::{Members, SystemWrite};
 use drey_core::{Error, RequestId};
 
 use crate::checker::Violation;
+use crate::driver::Net;
 use crate::history::{Call, History, ObjectId, Operation as Recorded, Outcome};
 use crate::network::CLIENTS;
 use crate::plan::Plan;
@@ -179,9 +180,9 @@ impl Clients {
     }
 
     /// One tick: takes answers, gives up, asks.
-    pub fn tick(&mut self, shared: &mut Shared, socket: &turmoil::net::UdpSocket) {
+    pub fn tick(&mut self, shared: &mut Shared, net: &mut dyn Net) {
         let now_ms = shared.now_ms;
-        for datagram in shared.receive(socket, CLIENTS) {
+        for datagram in shared.receive(net, CLIENTS) {
             for id in request_ids(&datagram.body) {
                 if let Some(answer) = shared.exchange.answers.remove(&id) {
                     self.answered(id, answer, shared);
@@ -206,7 +207,7 @@ impl Clients {
             }
         }
         for (node, datagram) in datagrams {
-            shared.send(socket, (CLIENTS, node), &datagram);
+            shared.send(net, (CLIENTS, node), datagram.into());
         }
     }
 

@@ -27,9 +27,10 @@ type Sector = [u8; SECTOR_BYTES];
 /// A file.
 #[derive(Clone, Debug, Default)]
 struct Segment {
-    /// Its length; what no sector holds reads as zeros.
+    /// Its length; what was never written reads as zeros.
     bytes: usize,
-    durable: BTreeMap<usize, Sector>,
+    /// What is certain, from the file's beginning.
+    durable: Vec<u8>,
     /// Written and not synced.
     cached: BTreeMap<usize, Sector>,
     /// Up to here its blocks hold bytes whose sync was reported: they must not be written again.
@@ -131,20 +132,18 @@ impl Disk {
             Some(InFlight::Write { segment, offset, bytes }) => {
                 // Unless it was deleted meanwhile.
                 if let Some(file) = self.segments.get_mut(&segment) {
-                    file.cache(offset, &bytes, |_| true);
+                    file.write(offset, &bytes, self.lies);
                     file.synced_end = offset + bytes.len() as u64;
                 }
                 self.synced_hash = xxh3_64_with_seed(&bytes, self.synced_hash ^ offset ^ segment.number);
                 self.synced_bytes += bytes.len() as u64;
-                self.sync(segment);
             }
             Some(InFlight::Prepare { segment, header, bytes, recycled }) => {
                 let mut file = Segment { bytes, ..recycled.unwrap_or_default() };
-                file.cache(0, &header, |_| true);
+                file.write(0, &header, self.lies);
                 file.synced_end = header.len() as u64;
                 self.synced_hash = xxh3_64_with_seed(&header, self.synced_hash);
                 self.segments.insert(segment, file);
-                self.sync(segment);
                 // The directory was synced with it.
                 self.deleted.clear();
             }
@@ -167,8 +166,7 @@ impl Disk {
         if let Some(file) = self.segments.get_mut(&segment)
             && !self.lies
         {
-            let cached = std::mem::take(&mut file.cached);
-            file.durable.extend(cached);
+            file.sync();
         }
     }
 
@@ -195,7 +193,7 @@ impl Disk {
         let rng = &mut self.rng;
         for file in self.segments.values_mut() {
             let cached = std::mem::take(&mut file.cached);
-            let (all, kept) = (cached.len(), lose_some(rng, cached, &mut file.durable));
+            let (all, kept) = (cached.len(), lose_some(rng, cached, file));
             faults.happened_times(Fault::WriteLost, u64::from(all > 0 && kept == 0));
             faults.happened_times(Fault::WriteTorn, u64::from(kept > 0 && kept < all));
             faults.happened_times(Fault::WriteKept, u64::from(all > 0 && kept == all));
@@ -245,7 +243,9 @@ impl Disk {
     pub fn read(&self, segment: SegmentId) -> Vec<u8> {
         let Some(file) = self.segments.get(&segment) else { return Vec::new() };
         let mut bytes = vec![0; file.bytes];
-        for (sector, data) in file.durable.iter().chain(&file.cached) {
+        let durable = file.durable.len().min(bytes.len());
+        bytes[..durable].copy_from_slice(&file.durable[..durable]);
+        for (sector, data) in &file.cached {
             let start = sector * SECTOR_BYTES;
             if let Some(place) = bytes.get_mut(start..start + SECTOR_BYTES) {
                 place.copy_from_slice(data);
@@ -273,6 +273,29 @@ impl Disk {
 }
 
 impl Segment {
+    /// Writes and syncs, unless the disk lies.
+    fn write(&mut self, offset: u64, bytes: &[u8], lies: bool) {
+        if lies {
+            return self.cache(offset, bytes, |_| true);
+        }
+        self.sync();
+        self.make_durable(offset as usize, bytes);
+    }
+
+    fn sync(&mut self) {
+        for (sector, data) in std::mem::take(&mut self.cached) {
+            self.make_durable(sector * SECTOR_BYTES, &data);
+        }
+    }
+
+    fn make_durable(&mut self, start: usize, bytes: &[u8]) {
+        let end = start + bytes.len();
+        if self.durable.len() < end {
+            self.durable.resize(end, 0);
+        }
+        self.durable[start..end].copy_from_slice(bytes);
+    }
+
     fn cache(&mut self, offset: u64, bytes: &[u8], mut keeps: impl FnMut(usize) -> bool) {
         let first = offset as usize / SECTOR_BYTES;
         for (number, chunk) in bytes.chunks(SECTOR_BYTES).enumerate() {
@@ -286,13 +309,13 @@ impl Segment {
 }
 
 /// Moves some of the cached sectors to the durable ones: all, none, or each by the toss of a coin. How many.
-fn lose_some(rng: &mut Rng, cached: BTreeMap<usize, Sector>, durable: &mut BTreeMap<usize, Sector>) -> usize {
+fn lose_some(rng: &mut Rng, cached: BTreeMap<usize, Sector>, file: &mut Segment) -> usize {
     let kept_per_mille = *rng.pick(&[0, 1000, 300, 900]);
     let before = cached.len();
     let mut lost = 0;
     for (sector, data) in cached {
         match rng.chance(kept_per_mille) {
-            true => drop(durable.insert(sector, data)),
+            true => file.make_durable(sector * SECTOR_BYTES, &data),
             false => lost += 1,
         }
     }

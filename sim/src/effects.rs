@@ -13,6 +13,7 @@ use drey_core::{Effects, Error, Event, NodeId, Output, RequestId};
 use crate::checker::Violation;
 use crate::disk::Disk;
 use crate::faults::Fault;
+use crate::identity::OfOutput;
 use crate::links::Links;
 use crate::node::{Behind, Death, Doom};
 use crate::plan::StoragePlan;
@@ -66,11 +67,17 @@ pub struct Performer<'a> {
 impl Effects for Performer<'_> {
     fn perform(&mut self, output: Output) {
         if self.died.is_some() || self.dies_before(&output) {
+            self.shared.trace.silently(&OfOutput(&output));
             return;
         }
-        // Frames are traced as they are sent.
-        if !matches!(output, Output::Send(..) | Output::WriteLog(..) | Output::Reply(..)) {
-            self.shared.trace.event(format_args!("n{}.{} -> {output:?}", self.node, self.number));
+        let identity = (self.node, self.number, OfOutput(&output));
+        match output {
+            // Answers and the bytes of writes and frames have lines of their own.
+            Output::Send(..) | Output::WriteLog(..) | Output::Reply(..) => self.shared.trace.silently(&identity),
+            _ => {
+                let text = format_args!("n{}.{} -> {output:?}", self.node, self.number);
+                self.shared.trace.identified(&identity, text);
+            }
         }
         let performed = match output {
             Output::WriteLog(ticket, write) => {
@@ -100,7 +107,8 @@ impl Effects for Performer<'_> {
                 Ok(())
             }
             Output::Send(to, envelope) => {
-                self.links.send(to, self.number, envelope);
+                let bytes = self.links.send(to, self.number, &envelope);
+                self.shared.trace.silently(&bytes);
                 Ok(())
             }
             Output::Storage(job) => {

@@ -2,8 +2,8 @@
 //!
 //! The shards are core's own, driven by core's own `turn`; the bytes on the disks are real log records, the datagrams real
 //! handshakes and frames; the store is core's memory store behind its storage worker. What is simulated is everything
-//! else: time, the network ([`network`], over turmoil), the disks ([`disk`]), the clients ([`clients`]), and what goes
-//! wrong ([`faults`], [`injector`]). Every choice comes from the seed ([`rng`], [`plan`]).
+//! else: time and what hosts send each other ([`network`], on one of two drivers: [`driver`]), the disks ([`disk`]), the clients
+//! ([`clients`]), and what goes wrong ([`faults`], [`injector`]). Every choice comes from the seed ([`rng`], [`plan`]).
 //!
 //! A run ([`run`]) is thirty seconds and more of faults under load; then all faults end (or a minority of the nodes stays
 //! down), and within a bound every group must answer through every node, all replicas must become equal, and every key is
@@ -24,9 +24,11 @@
 pub mod checker;
 pub mod clients;
 pub mod disk;
+pub mod driver;
 pub mod effects;
 pub mod faults;
 pub mod history;
+pub mod identity;
 pub mod injector;
 pub mod links;
 pub mod network;
@@ -40,6 +42,7 @@ pub mod run;
 pub mod sessions;
 pub mod shared;
 pub mod store;
+pub mod throughput;
 pub mod timed;
 pub mod trace;
 pub mod workload;

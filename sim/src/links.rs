@@ -18,6 +18,8 @@ use crate::operator::hosts_of;
 const HELLO_EVERY_MS: u64 = 200;
 /// A peer that is not heard for so long has no link.
 const SILENCE_MS_MAX: u64 = 900;
+/// About what handshakes and frames take in a datagram, beside envelopes.
+const HEADERS_BYTES: usize = 256;
 /// Links of one process are numbered from its start's number times this.
 const LINKS_PER_START: u64 = 1 << 20;
 
@@ -43,6 +45,8 @@ pub struct Links {
     /// The members, once the system group's state has told them.
     members: Option<Arc<Members>>,
     peers: BTreeMap<NodeId, Peer>,
+    /// The last envelope that had no link.
+    lost: Vec<u8>,
 }
 
 struct Peer {
@@ -55,8 +59,8 @@ struct Peer {
     /// The start of the peer's process that its links are numbered from.
     start: u64,
     readers: BTreeMap<u32, frame::FrameReader>,
-    /// By our shard: the number of the next frame, and what goes into it.
-    out: Vec<(u64, Vec<Envelope>)>,
+    /// By our shard: the number of the next frame, and the envelopes that go into it, encoded.
+    out: Vec<(u64, Vec<u8>)>,
 }
 
 impl Links {
@@ -79,7 +83,7 @@ impl Links {
             members: 0,
             refused: None,
         };
-        let mut links = Links { own, start, members: None, peers: BTreeMap::new() };
+        let mut links = Links { own, start, members: None, peers: BTreeMap::new(), lost: Vec::new() };
         links.link_to(members);
         links
     }
@@ -135,13 +139,18 @@ impl Links {
         self.peers.keys().copied()
     }
 
-    /// Takes what a shard sends. It is lost when there is no link.
-    pub fn send(&mut self, to: NodeId, shard: usize, envelope: Envelope) {
-        if let Some(peer) = self.peers.get_mut(&to)
-            && peer.up
-        {
-            peer.out[shard].1.push(envelope);
-        }
+    /// Takes what a shard sends. It is lost when there is no link. Answers its bytes.
+    pub fn send(&mut self, to: NodeId, shard: usize, envelope: &Envelope) -> &[u8] {
+        let out = match self.peers.get_mut(&to) {
+            Some(peer) if peer.up => &mut peer.out[shard].1,
+            _ => {
+                self.lost.clear();
+                &mut self.lost
+            }
+        };
+        let start = out.len();
+        frame::encode_envelope(envelope, out);
+        &out[start..]
     }
 
     /// Reads a peer's datagram. An error means that the peer is not who it should be or speaks nonsense.
@@ -199,10 +208,10 @@ impl Links {
     }
 
     /// The datagrams that are to be sent now.
-    pub fn flush(&mut self, now_ms: u64, mut send: impl FnMut(NodeId, usize, &[u8])) {
-        let mut datagram = Vec::new();
+    pub fn flush(&mut self, now_ms: u64, mut send: impl FnMut(NodeId, usize, Bytes)) {
         for (&to, peer) in &mut self.peers {
-            datagram.clear();
+            let envelopes: usize = peer.out.iter().map(|(_, envelopes)| envelopes.len()).sum();
+            let mut datagram = Vec::with_capacity(HEADERS_BYTES + envelopes);
             for (shard, (sequence, envelopes)) in peer.out.iter_mut().enumerate() {
                 if envelopes.is_empty() {
                     continue;
@@ -210,7 +219,7 @@ impl Links {
                 *sequence += 1;
                 let hello = Hello { to, shard: shard as u32, link: peer.link, ..self.own.clone() };
                 datagram.extend_from_slice(&hello.encode());
-                frame::encode(peer.link, *sequence, envelopes, &mut datagram);
+                frame::encode_encoded(peer.link, *sequence, envelopes, &mut datagram);
                 envelopes.clear();
             }
             if datagram.is_empty() && peer.said_ms.is_none_or(|said_ms| now_ms >= said_ms + HELLO_EVERY_MS) {
@@ -218,7 +227,7 @@ impl Links {
             }
             if !datagram.is_empty() {
                 peer.said_ms = Some(now_ms);
-                send(to, peer.host, &datagram);
+                send(to, peer.host, datagram.into());
             }
         }
     }

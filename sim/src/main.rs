@@ -6,8 +6,10 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
+use drey_sim::driver::DriverKind;
 use drey_sim::report::{self, Totals};
 use drey_sim::run::{Report, run, run_twice};
+use drey_sim::throughput;
 use drey_sim::trace::Text;
 
 /// Whole clusters with their faults, from one seed.
@@ -25,6 +27,9 @@ enum Command {
         /// The seed.
         #[arg(long)]
         seed: u64,
+        /// What drives the world.
+        #[arg(long, value_enum, default_value_t = DriverKind::Turmoil)]
+        driver: DriverKind,
     },
     /// Run many seeds, each twice, and stop at the first that fails.
     Explore {
@@ -43,31 +48,56 @@ enum Command {
         /// Go on behind a seed that fails.
         #[arg(long)]
         keep_going: bool,
+        /// What drives the world.
+        #[arg(long, value_enum, default_value_t = DriverKind::Queue)]
+        driver: DriverKind,
     },
     /// Run one seed and print all that happens.
     Trace {
         /// The seed.
         #[arg(long)]
         seed: u64,
+        /// What drives the world.
+        #[arg(long, value_enum, default_value_t = DriverKind::Turmoil)]
+        driver: DriverKind,
+    },
+    /// Measure how fast seeds run whose five nodes are asked densely, on one core.
+    Throughput {
+        /// How many, on each driver.
+        #[arg(long, default_value_t = 10)]
+        seeds: usize,
+        /// Only on this one; on both if not given.
+        #[arg(long, value_enum)]
+        driver: Option<DriverKind>,
     },
 }
 
 fn main() -> ExitCode {
     let failed = match Arguments::parse().command {
-        Command::Run { seed } => {
-            let report = run_twice(seed);
+        Command::Run { seed, driver } => {
+            let report = run_twice(seed, driver);
             println!("{}", report::line(&report));
             print_failure(&report)
         }
-        Command::Trace { seed } => {
-            let report = run(seed, Text::Print);
+        Command::Trace { seed, driver } => {
+            let report = run(seed, driver, Text::Print);
             println!("{}", report::line(&report));
             print_failure(&report)
         }
-        Command::Explore { seeds, from, threads, once, keep_going } => {
+        Command::Throughput { seeds, driver } => {
+            let drivers = driver.map_or(vec![DriverKind::Queue, DriverKind::Turmoil], |driver| vec![driver]);
+            let mut failed = false;
+            for driver in drivers {
+                let measured = throughput::measure(driver, seeds);
+                println!("{driver}: {measured}");
+                failed |= measured.failed > 0;
+            }
+            failed
+        }
+        Command::Explore { seeds, from, threads, once, keep_going, driver } => {
             let threads =
                 threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()));
-            explore(from..from + seeds, threads.max(1), once, keep_going)
+            explore(from..from + seeds, driver, threads.max(1), once, keep_going)
         }
     };
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -84,7 +114,7 @@ fn print_failure(report: &Report) -> bool {
 /// Prints a line every so many seeds.
 const PROGRESS_EVERY: u64 = 20;
 
-fn explore(seeds: std::ops::Range<u64>, threads: usize, once: bool, keep_going: bool) -> bool {
+fn explore(seeds: std::ops::Range<u64>, driver: DriverKind, threads: usize, once: bool, keep_going: bool) -> bool {
     let (next, stop, started) = (AtomicU64::new(seeds.start), AtomicBool::new(false), Instant::now());
     let (sender, reports) = mpsc::channel();
     let mut totals = Totals::default();
@@ -98,7 +128,7 @@ fn explore(seeds: std::ops::Range<u64>, threads: usize, once: bool, keep_going: 
                     if seed >= end {
                         break;
                     }
-                    let report = if once { run(seed, Text::None) } else { run_twice(seed) };
+                    let report = if once { run(seed, driver, Text::None) } else { run_twice(seed, driver) };
                     if sender.send(report).is_err() {
                         break;
                     }

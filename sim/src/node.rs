@@ -8,11 +8,11 @@ use drey_core::log::{LogScan, RecoveredLog};
 use drey_core::system::Founder;
 use drey_core::wire::handshake::Acquaintances;
 use drey_core::{ClusterId, Incarnation, NodeId, ShardId, Tick, start_shard};
-use turmoil::net::UdpSocket;
 
 use crate::checker::Violation;
 use crate::checker::expiry::RIGHT_WALLS_DIFFER_MS_MAX;
 use crate::disk::Disk;
+use crate::driver::Net;
 use crate::faults::Fault;
 use crate::links::Links;
 use crate::operator::Part;
@@ -189,7 +189,15 @@ impl Node {
         let links = Links::new((CLUSTER, part.id, part.incarnation), &part.peers, self.shards, self.starts);
         let rng = Rng::new(self.rng.next_u64());
         let config = self.config(ShardId(0));
-        let mut process = Process::new((self.host, config, self.storage), rng, clock, shards, links, log.segments);
+        let mut process = Process::new(
+            (self.host, config, self.storage),
+            self.plan.compare_every(),
+            rng,
+            clock,
+            shards,
+            links,
+            log.segments,
+        );
         process.doom = self.doom.take();
         self.process = Some(process);
         true
@@ -279,9 +287,9 @@ impl Node {
     }
 
     /// One tick of its process.
-    pub fn tick(&mut self, shared: &mut Shared, socket: &UdpSocket) {
+    pub fn tick(&mut self, shared: &mut Shared, net: &mut dyn Net) {
         if let Some(process) = &mut self.process {
-            process.tick(&mut self.disk, &mut self.known, shared, socket);
+            process.tick(&mut self.disk, &mut self.known, shared, net);
         }
     }
 

@@ -7,6 +7,9 @@ use crate::rng::Rng;
 /// The most shards of a node.
 pub const SHARDS_MAX: u64 = 4;
 
+/// So many clients are many.
+const DENSE_CLIENTS_MIN: usize = 80;
+
 /// The parameters of a run. Rates are in per mille of the cases.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -187,6 +190,7 @@ impl Plan {
             // Who is a minority changes.
             plan.minority_stays_down = false;
         }
+        plan.ask_densely();
         plan.begin_alone();
         plan
     }
@@ -205,14 +209,29 @@ impl Plan {
         self.minority_stays_down = false;
     }
 
+    /// In some of the seeds so many clients ask that turns, frames and log writes are shared.
+    fn ask_densely(&mut self) {
+        let rng = &mut Rng::stream(self.seed, "density", 0);
+        if rng.chance(150) {
+            self.clients.clients = rng.between(DENSE_CLIENTS_MIN as u64, DENSE_CLIENTS_MIN as u64 + 20) as usize;
+            self.clients.think_ms_max = rng.between(5, 30);
+        }
+    }
+
+    /// Whether this is such a seed.
+    pub fn is_dense(&self) -> bool {
+        self.clients.clients >= DENSE_CLIENTS_MIN
+    }
+
+    /// The states of replicas are compared at every so many indexes: to hash a whole state takes longer than all else, and what
+    /// differs stays different.
+    pub fn compare_every(&self) -> u64 {
+        if self.is_dense() { 16 } else { 1 }
+    }
+
     /// Hosts of nodes, numbered from 1.
     pub fn hosts(&self) -> usize {
         self.nodes + self.spares
-    }
-
-    /// The name of a node's host.
-    pub fn host(node: usize) -> String {
-        format!("node-{}", node + 1)
     }
 }
 

@@ -8,17 +8,19 @@ use drey_core::placement::shard_of;
 use drey_core::raft::Configuration;
 use drey_core::request::{Command, Operation, Request};
 use drey_core::storage::{StorageDone, StorageJob, StorageWorker};
+use drey_core::wire::frame::HEADER_BYTES;
 use drey_core::wire::handshake::Acquaintances;
 use drey_core::{GroupId, Inbox, Input, NodeId, Output, RequestId, Shard, Ticket, turn};
-use turmoil::net::UdpSocket;
 
 use crate::checker::Violation;
 use crate::clients::request_ids;
 use crate::disk::{Disk, DiskOp};
+use crate::driver::{Datagram, Net};
 use crate::effects::Performer;
 use crate::faults::Fault;
+use crate::identity::OfInput;
 use crate::links::Links;
-use crate::network::{CLIENTS, Datagram};
+use crate::network::CLIENTS;
 use crate::node::{Clock, Death, Doom};
 use crate::plan::StoragePlan;
 use crate::rng::Rng;
@@ -91,6 +93,8 @@ pub struct Process {
     node: NodeId,
     config: Config,
     storage: StoragePlan,
+    /// States are compared at indexes that are multiples of this.
+    compare_every: u64,
     rng: Rng,
     /// What time it thinks that it is.
     pub clock: Clock,
@@ -117,6 +121,7 @@ impl Process {
     /// A process whose shards have just come up.
     pub fn new(
         (host, config, storage): (usize, Config, StoragePlan),
+        compare_every: u64,
         rng: Rng,
         clock: Clock,
         shards: Vec<(Shard, StorageWorker<SharedStore>)>,
@@ -139,6 +144,7 @@ impl Process {
             node: config.node,
             config,
             storage,
+            compare_every,
             rng,
             clock,
             shards,
@@ -168,11 +174,14 @@ impl Process {
         self.paused_until_ms = 0;
     }
 
-    /// The worker of a group's shard.
+    fn applied(&self, group: GroupId) -> u64 {
+        self.shards[self.shard_of(group)].worker.group(group).map_or(0, |machine| machine.applied().0)
+    }
+
+    /// How much of a group is applied here, and a hash of what that came to.
     pub fn state(&self, group: GroupId) -> (u64, u64) {
         let worker = &self.shards[self.shard_of(group)].worker;
-        let applied = worker.group(group).map_or(0, |machine| machine.applied().0);
-        (applied, worker.state_hash(group).unwrap_or_default())
+        (self.applied(group), worker.state_hash(group).unwrap_or_default())
     }
 
     /// Who votes and who learns in a group, as of what is applied here, and how much that is.
@@ -194,11 +203,11 @@ impl Process {
     }
 
     /// Everything that happens within a tick.
-    pub fn tick(&mut self, disk: &mut Disk, known: &mut Acquaintances, shared: &mut Shared, socket: &UdpSocket) {
+    pub fn tick(&mut self, disk: &mut Disk, known: &mut Acquaintances, shared: &mut Shared, net: &mut dyn Net) {
         if self.is_dead() || shared.now_ms < self.paused_until_ms {
             return;
         }
-        for datagram in shared.receive(socket, self.host) {
+        for datagram in shared.receive(net, self.host) {
             match datagram.from {
                 CLIENTS => self.asked(&datagram, shared),
                 _ => self.heard(&datagram, known, shared),
@@ -231,7 +240,7 @@ impl Process {
         if self.is_dead() && self.rng.chance(500) {
             return;
         }
-        self.flush(shared, socket);
+        self.flush(shared, net);
         if self.is_dead() {
             return;
         }
@@ -252,7 +261,8 @@ impl Process {
             let shard = asked.operation.group(self.config.groups).map_or(0, |group| self.shard_of(group));
             let deadline_ms = self.clock.read(shared.now_ms).mono_ms + asked.deadline_in_ms;
             let request = Request { deadline_ms, operation: asked.operation.clone() };
-            shared.trace.event(format_args!("n{}.{shard} <- {id} {request:?}", self.node));
+            let text = format_args!("n{}.{shard} <- {id} {request:?}", self.node);
+            shared.trace.identified(&(self.node, shard, id, &request), text);
             self.unanswered.insert(id, shared.now_ms + asked.deadline_in_ms);
             if let Err(error) = self.shards[shard].inbox.request(id, request) {
                 self.answer(id, Err(error), shared);
@@ -261,11 +271,12 @@ impl Process {
     }
 
     /// A write of the node's own, which nobody waits for.
-    fn submit(&mut self, command: Command, now_ms: u64) {
+    fn submit(&mut self, command: Command, now_ms: u64, shared: &mut Shared) {
         self.submitted += 1;
         let id = RequestId(SUBMITTED + self.submitted);
         let shard = self.shard_of(command.group(self.config.groups));
         let request = Request { deadline_ms: now_ms + SUBMIT_TIMEOUT_MS, operation: Operation::Write(command) };
+        shared.trace.silently(&(self.node, shard, id, &request));
         // One that is refused is made again.
         let _ = self.shards[shard].inbox.request(id, request);
     }
@@ -289,16 +300,21 @@ impl Process {
             self.tell_all(&Input::PeerUp(peer), shared);
         }
         for (bytes, envelopes) in heard.frames {
-            shared.trace.bytes(&bytes, format_args!("n{} <- n{peer} {envelopes:?}", self.node));
+            // Its header has a checksum of all of it.
+            let header = bytes.first_chunk::<HEADER_BYTES>();
+            let text = format_args!("n{} <- n{peer} {envelopes:?}", self.node);
+            shared.trace.identified(&(self.node, peer, header), text);
             for envelope in envelopes {
                 let shard = self.shard_of(envelope.group);
-                self.shards[shard].inbox.push(Input::Message(peer, envelope));
+                let input = Input::Message(peer, envelope);
+                shared.trace.silently(&(self.node, shard, OfInput(&input)));
+                self.shards[shard].inbox.push(input);
             }
         }
     }
 
     fn tell_all(&mut self, input: &Input, shared: &mut Shared) {
-        shared.trace.event(format_args!("n{} <- {input:?}", self.node));
+        shared.trace.identified(&(self.node, OfInput(input)), format_args!("n{} <- {input:?}", self.node));
         self.shards.iter_mut().for_each(|shard| shard.inbox.push(input.clone()));
     }
 
@@ -322,7 +338,9 @@ impl Process {
                 }
                 Completion::Wake(number) => (number, Input::Tick),
             };
-            shared.trace.event(format_args!("n{}.{number} <- {input:?} disk {:016x}", self.node, disk.synced_hash()));
+            let synced = disk.synced_hash();
+            let identity = (self.node, number, OfInput(&input), synced);
+            shared.trace.identified(&identity, format_args!("n{}.{number} <- {input:?} disk {synced:016x}", self.node));
             self.shards[number].inbox.push(input);
         }
     }
@@ -330,9 +348,13 @@ impl Process {
     fn look_at_state(&self, number: usize, done: &StorageDone, shared: &mut Shared) {
         match done {
             StorageDone::Applied { group, .. } | StorageDone::SnapshotInstalled { group, .. } => {
-                let (applied, hash) = self.state(*group);
-                let judged = shared.watch.state(*group, applied, self.node, hash);
-                shared.judge(judged);
+                // Everybody at the same indexes, however the entries were batched.
+                let applied = self.applied(*group);
+                if applied.is_multiple_of(self.compare_every) {
+                    let (_, hash) = self.state(*group);
+                    let judged = shared.watch.state(*group, applied, self.node, hash);
+                    shared.judge(judged);
+                }
             }
             StorageDone::Failed(error) => {
                 let seen = format!("node {} shard {number}: {error}", self.node);
@@ -353,8 +375,11 @@ impl Process {
                 if shared.now_ms < running.last_turn_ms + tick_ms {
                     continue;
                 }
+                shared.trace.silently(&OfInput(&Input::Tick));
                 running.inbox.push(Input::Tick);
             }
+            // A turn sees the time.
+            shared.trace.silently(&(self.node, number, now.mono_ms, now.wall_ms));
             running.last_turn_ms = shared.now_ms;
             any = true;
             shared.coverage.turns += 1;
@@ -391,7 +416,7 @@ impl Process {
                 self.tell_all(&Input::Members(members), shared);
             }
             for command in submitted {
-                self.submit(command, now.mono_ms);
+                self.submit(command, now.mono_ms, shared);
             }
             if self.is_dead() {
                 return true;
@@ -426,7 +451,7 @@ impl Process {
         answer: Result<drey_core::request::Reply, drey_core::Error>,
         shared: &mut Shared,
     ) {
-        shared.trace.event(format_args!("n{} -> {id} {answer:?}", self.node));
+        shared.trace.identified(&(self.node, id, &answer), format_args!("n{} -> {id} {answer:?}", self.node));
         if id.0 >= SUBMITTED {
             return;
         }
@@ -439,15 +464,16 @@ impl Process {
     }
 
     /// What is said to others in this tick.
-    fn flush(&mut self, shared: &mut Shared, socket: &UdpSocket) {
+    fn flush(&mut self, shared: &mut Shared, net: &mut dyn Net) {
         let (own, node) = (self.host, self.node);
         if !self.replies.is_empty() {
-            shared.send(socket, (own, CLIENTS), &self.replies);
-            self.replies.clear();
+            shared.send(net, (own, CLIENTS), std::mem::take(&mut self.replies).into());
         }
         self.links.flush(shared.now_ms, |to, host, datagram| {
-            shared.trace.bytes(datagram, format_args!("n{node} -> n{to} {} bytes", datagram.len()));
-            shared.send(socket, (own, host), datagram);
+            // Its envelopes were taken down as they were sent.
+            let text = format_args!("n{node} -> n{to} {} bytes", datagram.len());
+            shared.trace.identified(&(node, to, datagram.len()), text);
+            shared.send(net, (own, host), datagram);
         });
     }
 

@@ -13,9 +13,11 @@ const LAST_EVENTS: usize = 60;
 
 /// A run in a line.
 pub fn line(report: &Report) -> String {
-    let Report { seed, nodes, simulated_ms, completed, operations, elections, recovery_ms, events, hash, .. } = report;
+    let Report {
+        seed, driver, nodes, simulated_ms, completed, operations, elections, recovery_ms, events, hash, ..
+    } = report;
     format!(
-        "seed {seed}: {} {nodes} nodes, {:.1} s, {completed} of {operations} operations completed, {elections} elections, \
+        "seed {seed} on {driver}: {} {nodes} nodes, {:.1} s, {completed} of {operations} operations completed, {elections} elections, \
          recovered in {recovery_ms} ms, {events} events, trace {hash:016x}; {}",
         if report.verdict.is_ok() { "ok," } else { "FAILED," },
         *simulated_ms as f64 / 1000.0,
@@ -27,14 +29,18 @@ pub fn line(report: &Report) -> String {
 pub fn failure(report: &Report) -> Option<String> {
     let violation = report.verdict.as_ref().err()?;
     // The seed tells the story again, this time with words.
-    let again = run(report.seed, Text::Last(LAST_EVENTS));
+    let again = run(report.seed, report.driver, Text::Last(LAST_EVENTS));
     let mut text = String::new();
-    let _ = writeln!(text, "the last events of seed {}:", report.seed);
+    let _ = writeln!(text, "the last events of seed {} on {}:", report.seed, report.driver);
     again.lines.iter().for_each(|line| {
         let _ = writeln!(text, "  {line}");
     });
     let _ = writeln!(text, "seed {} breaks a law: {violation}", report.seed);
-    let _ = write!(text, "to see it again: cargo run --release -p drey-sim -- run --seed {}", report.seed);
+    let _ = write!(
+        text,
+        "to see it again: cargo run --release -p drey-sim -- run --seed {} --driver {}",
+        report.seed, report.driver
+    );
     Some(text)
 }
 

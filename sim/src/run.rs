@@ -2,6 +2,7 @@
 
 use crate::checker::{Violation, check_history, expiry};
 use crate::clients::Task;
+use crate::driver::DriverKind;
 use crate::faults::Faults;
 use crate::history::ObjectId;
 use crate::plan::Plan;
@@ -32,6 +33,8 @@ const CONVERGENCE_MS_MAX: u64 = 30_000;
 pub struct Report {
     /// The seed.
     pub seed: u64,
+    /// What drove it.
+    pub driver: DriverKind,
     /// The first broken law, if any.
     pub verdict: Result<(), Violation>,
     /// Nodes in the cluster.
@@ -63,15 +66,15 @@ pub struct Report {
 }
 
 /// Runs a seed once.
-pub fn run(seed: u64, text: Text) -> Report {
-    run_plan(&Plan::draw(seed), text)
+pub fn run(seed: u64, driver: DriverKind, text: Text) -> Report {
+    run_plan(&Plan::draw(seed), driver, text)
 }
 
 /// Runs a plan once.
-pub fn run_plan(plan: &Plan, text: Text) -> Report {
+pub fn run_plan(plan: &Plan, driver: DriverKind, text: Text) -> Report {
     let seed = plan.seed;
     let nodes = plan.nodes;
-    let mut world = World::new(plan.clone(), text);
+    let mut world = World::new(plan.clone(), driver, text);
     let mut recovery_ms = 0;
     let verdict = play(&mut world, plan, &mut recovery_ms);
     let history = world.clients.borrow_mut().finish();
@@ -83,6 +86,7 @@ pub fn run_plan(plan: &Plan, text: Text) -> Report {
     shared.trace.mark();
     Report {
         seed,
+        driver,
         verdict,
         nodes,
         simulated_ms: shared.now_ms,
@@ -101,10 +105,10 @@ pub fn run_plan(plan: &Plan, text: Text) -> Report {
 }
 
 /// Runs a seed twice: the second time everything must happen again, in the same order, to the last byte on the disks.
-pub fn run_twice(seed: u64) -> Report {
-    let mut report = run(seed, Text::None);
+pub fn run_twice(seed: u64, driver: DriverKind) -> Report {
+    let mut report = run(seed, driver, Text::None);
     if report.verdict.is_ok() {
-        let again = run(seed, Text::None);
+        let again = run(seed, driver, Text::None);
         if let Some((one, other)) = first_difference(&report.marks, &again.marks) {
             let seen = format!("the second run of the seed differs at {one:?}, which is {other:?}");
             report.verdict = Err(Violation::new("the same inputs give the same outputs", seen));

@@ -1,11 +1,12 @@
 //! What all hosts of a world see: the time, the network, the record of what happened, and the first broken law.
 
-use turmoil::net::UdpSocket;
+use bytes::Bytes;
 
 use crate::checker::{Violation, Watch};
 use crate::clients::Exchange;
+use crate::driver::{Datagram, Net};
 use crate::faults::{Fault, Faults};
-use crate::network::{Datagram, Network};
+use crate::network::Network;
 use crate::trace::Trace;
 
 /// The common part of a world.
@@ -96,14 +97,14 @@ impl Shared {
     }
 
     /// Sends a datagram from within the sending host.
-    pub fn send(&mut self, socket: &UdpSocket, (from, to): (usize, usize), body: &[u8]) {
-        if let Err(error) = self.network.send(socket, (from, to), self.now_ms, body, &mut self.faults) {
-            self.violated(Violation::new("the network works", format!("{from} to {to}: {error}")));
+    pub fn send(&mut self, net: &mut dyn Net, (from, to): (usize, usize), body: Bytes) {
+        if let Err(error) = self.network.send(net, (from, to), self.now_ms, body, &mut self.faults) {
+            self.violated(Violation::new("the network works", error));
         }
     }
 
     /// What arrives at a host now.
-    pub fn receive(&mut self, socket: &UdpSocket, to: usize) -> Vec<Datagram> {
-        self.network.receive(socket, to, self.now_ms, &mut self.faults)
+    pub fn receive(&mut self, net: &mut dyn Net, to: usize) -> Vec<Datagram> {
+        self.network.receive(net, to, self.now_ms, &mut self.faults)
     }
 }

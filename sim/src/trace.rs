@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
+use std::hash::{Hash, Hasher};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -55,8 +56,21 @@ impl Trace {
     pub fn event(&mut self, event: fmt::Arguments<'_>) {
         let mut folding = Folding::new(fold(self.hash, self.events));
         folding.write_fmt(event).expect("a hash takes all text");
-        self.hash = folding.finish();
+        self.hash = folding.end();
         self.note(event);
+    }
+
+    /// Takes down an event that this identifies; `text` says it to people.
+    pub fn identified(&mut self, identity: &impl Hash, text: fmt::Arguments<'_>) {
+        self.silently(identity);
+        self.note(text);
+    }
+
+    /// Takes down something that people need not read.
+    pub fn silently(&mut self, identity: &impl Hash) {
+        let mut values = Values(fold(self.hash, self.events));
+        identity.hash(&mut values);
+        self.hash = values.finish();
     }
 
     /// Takes down an event that these bytes identify; `text` says it to people.
@@ -142,9 +156,38 @@ impl Folding {
         self.filled = 0;
     }
 
-    fn finish(mut self) -> u64 {
+    fn end(mut self) -> u64 {
         self.empty();
         self.hash
+    }
+}
+
+/// Takes values one by one, without a word of text.
+struct Values(u64);
+
+impl Hasher for Values {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = fold(self.0, xxh3_64(bytes));
+    }
+
+    fn write_u8(&mut self, value: u8) {
+        self.0 = fold(self.0, value.into());
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.0 = fold(self.0, value.into());
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = fold(self.0, value);
+    }
+
+    fn write_usize(&mut self, value: usize) {
+        self.0 = fold(self.0, value as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -170,6 +213,19 @@ pub fn first_difference(one: &[Mark], other: &[Mark]) -> Option<(Option<Mark>, O
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_count_where_they_stand_and_text_does_not_matter() {
+        let run = |silent: bool, values: &[(u64, &str)]| {
+            let mut trace = Trace::new(if silent { Text::None } else { Text::Last(9) });
+            values.iter().for_each(|value| trace.identified(value, format_args!("{silent}")));
+            trace.hash()
+        };
+        assert_eq!(run(true, &[(1, "a"), (2, "b")]), run(false, &[(1, "a"), (2, "b")]));
+        assert_ne!(run(true, &[(1, "a"), (2, "b")]), run(true, &[(2, "b"), (1, "a")]));
+        assert_ne!(run(true, &[(1, "ab")]), run(true, &[(1, "a")]));
+        assert_ne!(run(true, &[(1, "a"), (1, "a")]), run(true, &[(1, "a")]));
+    }
 
     #[test]
     fn the_hash_knows_contents_and_order() {

@@ -18,9 +18,11 @@ use crate::rng::Rng;
 
 /// How long keys are in use.
 const ERA_MS: u64 = 5_000;
-/// Objects of each era: the first have one key, the others two.
+/// Objects of each era, of five the first have one key, the others two.
 const SINGLES: usize = 3;
 const PAIRS: usize = 2;
+/// So many clients share five objects: more would leave the checker too many orders to try.
+const CLIENTS_PER_FIVE: usize = 8;
 /// Buckets beside `default`.
 const BUCKETS: usize = 2;
 
@@ -69,17 +71,22 @@ impl Workload {
     /// Draws what a client asks now.
     pub fn draw(&mut self, now_ms: u64, rng: &mut Rng) -> (ObjectId, Call) {
         let era = (now_ms / ERA_MS) as usize;
-        while self.objects.len() < (era + 1) * (SINGLES + PAIRS) {
+        let each = self.objects_each_era();
+        while self.objects.len() < (era + 1) * each {
             let number = self.objects.len();
-            let bucket = self.buckets[(number + era_of(number)) % self.buckets.len()].clone();
+            let bucket = self.buckets[(number + number / each) % self.buckets.len()].clone();
             let keys = if number % (SINGLES + PAIRS) < SINGLES { 1 } else { 2 };
             let names: Vec<String> = (0..keys).map(|slot| format!("key-{number}-{slot}")).collect();
             self.add_object(bucket, &names);
         }
         let era = if era > 0 && rng.chance(100) { rng.below(era as u64) as usize } else { era };
-        let object = ObjectId(era * (SINGLES + PAIRS) + rng.below((SINGLES + PAIRS) as u64) as usize);
+        let object = ObjectId(era * each + rng.below(each as u64) as usize);
         let slots = self.objects[object.0].keys.len();
         (object, self.draw_call(object, slots, rng))
+    }
+
+    fn objects_each_era(&self) -> usize {
+        (self.plan.clients / CLIENTS_PER_FIVE).max(1) * (SINGLES + PAIRS)
     }
 
     fn draw_call(&mut self, object: ObjectId, slots: usize, rng: &mut Rng) -> Call {
@@ -276,10 +283,6 @@ impl Workload {
 fn prefix(key: &Key) -> Bytes {
     let bytes = key.as_bytes();
     bytes.slice(..bytes.len() - 1)
-}
-
-fn era_of(object: usize) -> usize {
-    object / (SINGLES + PAIRS)
 }
 
 /// What an error says about the operation: that it never happens, or that nobody knows.

@@ -1,19 +1,19 @@
-//! A whole world: nodes and clients as turmoil's hosts, stepped together, and the faults that befall them.
+//! A whole world: nodes and clients as a driver's hosts, stepped together, and the faults that befall them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
 
 use drey_core::system::SystemWrite;
 use drey_core::{Incarnation, NodeId};
-use turmoil::net::UdpSocket;
 
 use crate::checker::Violation;
 use crate::clients::{Clients, Task};
+use crate::driver::{Driver, DriverKind, Host, Net, drive};
 use crate::faults::Fault;
 use crate::injector::{Act, Injector};
-use crate::network::{CLIENTS, CLIENTS_HOST, Cut, Network, PORT};
+use crate::network::{Cut, Network};
 use crate::node::{Death, Node};
 use crate::operator::{Change, Doing, Operator, Part, address_of, hosts_of};
 use crate::plan::{NetworkPlan, Plan, StoragePlan};
@@ -38,7 +38,7 @@ enum Power {
 
 /// The world.
 pub struct World {
-    sim: turmoil::Sim<'static>,
+    driver: Box<dyn Driver>,
     plan: Rc<Plan>,
     /// What all hosts see.
     pub shared: Rc<RefCell<Shared>>,
@@ -57,30 +57,21 @@ pub struct World {
 
 impl World {
     /// The world of a plan, at its beginning.
-    pub fn new(plan: Plan, text: Text) -> World {
+    pub fn new(plan: Plan, kind: DriverKind, text: Text) -> World {
         let plan = Rc::new(plan);
         let network = Network::new(Rng::stream(plan.seed, "network", 0), plan.network, plan.hosts() + 1);
         let shared = Rc::new(RefCell::new(Shared::new(Trace::new(text), network)));
         let clients = Rc::new(RefCell::new(Clients::new(&plan)));
         let new_node = |host| Rc::new(RefCell::new(Node::new(host, plan.clone())));
         let nodes: Vec<_> = (1..=plan.hosts()).map(new_node).collect();
-        let mut sim = turmoil::Builder::new()
-            .tick_duration(Duration::from_millis(TICK_MS))
-            .epoch(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000))
-            .min_message_latency(Duration::ZERO)
-            .max_message_latency(Duration::from_millis(plan.network.latency_ms_max))
-            .udp_capacity(4_096)
-            .enable_random_order()
-            .rng_seed(Rng::stream(plan.seed, "turmoil", 0).next_u64())
-            .build();
-        for (number, node) in nodes.iter().enumerate() {
-            let (node, shared) = (node.clone(), shared.clone());
-            sim.host(Plan::host(number), move || run_node(node.clone(), shared.clone()));
+        // In the order of their numbers: the clients are CLIENTS.
+        let mut hosts: Vec<Box<dyn Host>> =
+            vec![Box::new(ClientsHost { clients: clients.clone(), shared: shared.clone() })];
+        for node in &nodes {
+            hosts.push(Box::new(NodeHost { node: node.clone(), shared: shared.clone() }));
         }
-        let (asking, seen) = (clients.clone(), shared.clone());
-        sim.host(CLIENTS_HOST, move || run_clients(asking.clone(), seen.clone()));
         World {
-            sim,
+            driver: drive(kind, &plan, hosts),
             shared,
             nodes,
             clients,
@@ -127,7 +118,11 @@ impl World {
         }
         self.operate(now_ms);
         self.start_due(now_ms);
-        self.sim.step().map_err(|error| Violation::new("nothing panics", error.to_string()))?;
+        // What panics has said so itself.
+        let stepped = catch_unwind(AssertUnwindSafe(|| self.driver.step(now_ms)));
+        stepped
+            .unwrap_or_else(|_| Err("a host panicked".to_owned()))
+            .map_err(|seen| Violation::new("nothing panics", seen))?;
         self.bury(now_ms);
         match self.shared.borrow().violation() {
             Some(violation) => Err(violation.clone()),
@@ -184,7 +179,7 @@ impl World {
 
     fn cut(&mut self, (from, to): (usize, usize)) {
         *self.cuts.entry((from, to)).or_default() += 1;
-        self.sim.partition_oneway(host_name(from), host_name(to));
+        self.driver.cut(from, to);
         self.note_cuts(from, to);
     }
 
@@ -192,7 +187,7 @@ impl World {
         let count = self.cuts.entry((from, to)).or_default();
         *count = count.saturating_sub(1);
         if *count == 0 {
-            self.sim.repair_oneway(host_name(from), host_name(to));
+            self.driver.heal(from, to);
         }
         self.note_cuts(from, to);
     }
@@ -351,7 +346,7 @@ impl World {
 
     fn take_down(&mut self, node: usize, death: Death) {
         let now_ms = self.now_ms();
-        self.sim.crash(host_name(node));
+        self.driver.crash(node);
         let may_change = self.faulty.get();
         self.nodes[node - 1].borrow_mut().die(death, may_change, &mut self.shared.borrow_mut());
         self.power[node - 1] = Power::Off(now_ms + self.injector.down_ms());
@@ -362,7 +357,7 @@ impl World {
         for node in 1..=self.plan.hosts() {
             if matches!(self.power[node - 1], Power::Off(until_ms) if now_ms >= until_ms) {
                 self.power[node - 1] = Power::On;
-                self.sim.bounce(host_name(node));
+                self.driver.start(node);
             }
         }
     }
@@ -429,27 +424,34 @@ impl World {
     }
 }
 
-fn host_name(host: usize) -> String {
-    if host == CLIENTS { CLIENTS_HOST.to_owned() } else { Plan::host(host - 1) }
+/// A node on its host.
+struct NodeHost {
+    node: Rc<RefCell<Node>>,
+    shared: Rc<RefCell<Shared>>,
 }
 
-/// What runs on a node's host, from one death to the next.
-async fn run_node(node: Rc<RefCell<Node>>, shared: Rc<RefCell<Shared>>) -> turmoil::Result {
-    let socket = UdpSocket::bind(("0.0.0.0", PORT)).await?;
-    if !node.borrow_mut().start(&mut shared.borrow_mut()) {
-        return Ok(());
+impl Host for NodeHost {
+    fn start(&mut self) -> bool {
+        self.node.borrow_mut().start(&mut self.shared.borrow_mut())
     }
-    loop {
-        node.borrow_mut().tick(&mut shared.borrow_mut(), &socket);
-        tokio::time::sleep(Duration::from_millis(TICK_MS)).await;
+
+    fn tick(&mut self, net: &mut dyn Net) {
+        self.node.borrow_mut().tick(&mut self.shared.borrow_mut(), net);
     }
 }
 
-/// What runs on the clients' host.
-async fn run_clients(clients: Rc<RefCell<Clients>>, shared: Rc<RefCell<Shared>>) -> turmoil::Result {
-    let socket = UdpSocket::bind(("0.0.0.0", PORT)).await?;
-    loop {
-        clients.borrow_mut().tick(&mut shared.borrow_mut(), &socket);
-        tokio::time::sleep(Duration::from_millis(TICK_MS)).await;
+/// All clients on theirs.
+struct ClientsHost {
+    clients: Rc<RefCell<Clients>>,
+    shared: Rc<RefCell<Shared>>,
+}
+
+impl Host for ClientsHost {
+    fn start(&mut self) -> bool {
+        true
+    }
+
+    fn tick(&mut self, net: &mut dyn Net) {
+        self.clients.borrow_mut().tick(&mut self.shared.borrow_mut(), net);
     }
 }

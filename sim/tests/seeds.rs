@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::process::Command;
 
+use drey_sim::driver::DriverKind;
 use drey_sim::plan::Plan;
 use drey_sim::report;
 use drey_sim::run::{run, run_plan, run_twice};
@@ -11,7 +12,7 @@ use drey_sim::trace::Text;
 fn all_hold(seeds: Range<u64>) {
     let mut totals = report::Totals::default();
     for seed in seeds {
-        let report = run_twice(seed);
+        let report = run_twice(seed, DriverKind::Turmoil);
         if let Some(failure) = report::failure(&report) {
             panic!("{}\n{failure}", report::line(&report));
         }
@@ -43,7 +44,7 @@ fn seeds_150_to_199() {
 /// What differs between two processes (addresses, seeded hashes, the environment) must not matter.
 #[test]
 fn another_process_sees_the_same() {
-    let here = report::line(&run(7, Text::None));
+    let here = report::line(&run(7, DriverKind::Turmoil, Text::None));
     let output = Command::new(env!("CARGO_BIN_EXE_drey-sim")).args(["run", "--seed", "7"]).output();
     let output = output.expect("the simulator starts");
     assert!(output.status.success());
@@ -56,6 +57,6 @@ fn another_process_sees_the_same() {
 #[test]
 fn disks_that_lie_are_found_out() {
     let lie = |seed| Plan { disks_lie: true, ..Plan::draw(seed) };
-    let found = (0..12).filter(|&seed| run_plan(&lie(seed), Text::None).verdict.is_err()).count();
+    let found = (0..12).filter(|&seed| run_plan(&lie(seed), DriverKind::Turmoil, Text::None).verdict.is_err()).count();
     assert!(found >= 4, "only {found} of 12 seeds noticed");
 }

@@ -25,7 +25,7 @@ pub const ENTRY_HEADER_BYTES: usize = COUNT_AT + 4;
 pub const COMMAND_HEADER_BYTES: usize = 4;
 
 /// What a leader says of the group's clock with each entry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Stamp {
     /// What the clock shows, in milliseconds; 0: nothing.
     pub clock_ms: u64,

@@ -3,7 +3,6 @@
 //! The map is persistent in the functional sense (it shares structure between its versions), so that a view costs nothing
 //! and does not change.
 
-use std::collections::VecDeque;
 use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
@@ -17,9 +16,12 @@ type Map = RedBlackTreeMapSync<Bytes, Bytes>;
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     map: Map,
-    /// With crashes: the states since the last persist, that one first.
-    history: Option<VecDeque<Map>>,
+    /// With crashes: of each batch since the last persist, what was there before.
+    undo: Option<Vec<Undo>>,
 }
+
+/// Keys that a batch changed, with what they had.
+type Undo = Vec<(Bytes, Option<Bytes>)>;
 
 impl MemoryStore {
     /// An empty store.
@@ -27,9 +29,9 @@ impl MemoryStore {
         MemoryStore::default()
     }
 
-    /// An empty store that can crash: it keeps its states since the last persist.
+    /// An empty store that can crash: it remembers how to undo the batches since the last persist.
     pub fn with_crashes() -> MemoryStore {
-        MemoryStore { map: Map::default(), history: Some(VecDeque::from([Map::default()])) }
+        MemoryStore { map: Map::default(), undo: Some(Vec::new()) }
     }
 
     /// How many batches a crash could lose.
@@ -37,7 +39,7 @@ impl MemoryStore {
     /// # Panics
     /// Unless made by [`MemoryStore::with_crashes`].
     pub fn batches_since_persist(&self) -> usize {
-        self.history.as_ref().expect("the store was made with crashes").len() - 1
+        self.undo.as_ref().expect("the store was made with crashes").len()
     }
 
     /// Crashes: of the batches since the last persist the first `keep` are there, and count as persisted now.
@@ -45,9 +47,11 @@ impl MemoryStore {
     /// # Panics
     /// Unless made by [`MemoryStore::with_crashes`], and if there are not so many batches.
     pub fn crash(&mut self, keep: usize) {
-        let history = self.history.as_mut().expect("the store was made with crashes");
-        self.map = history[keep].clone();
-        *history = VecDeque::from([self.map.clone()]);
+        let undo = self.undo.as_mut().expect("the store was made with crashes");
+        for (key, before) in undo.drain(keep..).rev().flatten() {
+            change(&mut self.map, key, before);
+        }
+        undo.clear();
     }
 
     /// How many pairs there are.
@@ -112,25 +116,30 @@ impl Store for MemoryStore {
     }
 
     fn write(&mut self, batch: WriteSet) -> Result<(), StoreError> {
-        for (key, change) in batch.changes {
-            match change {
-                Some(value) => self.map.insert_mut(key, value),
-                None => {
-                    self.map.remove_mut(&key);
-                }
-            }
+        if let Some(undo) = &mut self.undo {
+            let before = |key: &Bytes| (key.clone(), self.map.get(key).cloned());
+            undo.push(batch.changes.keys().map(before).collect());
         }
-        if let Some(history) = &mut self.history {
-            history.push_back(self.map.clone());
+        for (key, value) in batch.changes {
+            change(&mut self.map, key, value);
         }
         Ok(())
     }
 
     fn persist(&mut self) -> Result<(), StoreError> {
-        if let Some(history) = &mut self.history {
-            *history = VecDeque::from([self.map.clone()]);
+        if let Some(undo) = &mut self.undo {
+            undo.clear();
         }
         Ok(())
+    }
+}
+
+fn change(map: &mut Map, key: Bytes, value: Option<Bytes>) {
+    match value {
+        Some(value) => map.insert_mut(key, value),
+        None => {
+            map.remove_mut(&key);
+        }
     }
 }
 

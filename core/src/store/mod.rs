@@ -15,7 +15,7 @@ mod memory;
 pub use memory::{MemoryStore, MemoryView};
 
 /// The engine failed. The replica's shard stops serving: an error is never retried as if nothing had been.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Error)]
 #[error("the store failed: {0}")]
 pub struct StoreError(pub String);
 

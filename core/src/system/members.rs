@@ -44,7 +44,7 @@ impl Founder {
 }
 
 /// One member.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
     /// Its id, never used again.
     pub id: NodeId,
@@ -61,7 +61,7 @@ pub struct Member {
 }
 
 /// All members.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Members {
     changes: u64,
     next_id: u64,

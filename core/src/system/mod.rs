@@ -14,7 +14,7 @@ pub use members::{Founder, Member, Members, check_name};
 use crate::types::{GroupId, Incarnation, NodeId};
 
 /// A write to the system group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SystemWrite {
     /// Adds a member. Repeating it with the same incarnation changes nothing. Answers [`crate::request::Reply::Members`].
     Join {

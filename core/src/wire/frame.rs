@@ -28,21 +28,40 @@ pub struct FrameError(pub &'static str);
 
 /// Appends a frame with these envelopes.
 pub fn encode(link: u64, sequence: u64, envelopes: &[Envelope], out: &mut Vec<u8>) {
+    let start = begin(link, sequence, out);
+    envelopes.iter().for_each(|envelope| encode_envelope(envelope, out));
+    finish(start, out);
+}
+
+/// Appends a frame with envelopes that [`encode_envelope`] has encoded, one behind the other.
+pub fn encode_encoded(link: u64, sequence: u64, envelopes: &[u8], out: &mut Vec<u8>) {
+    let start = begin(link, sequence, out);
+    out.extend_from_slice(envelopes);
+    finish(start, out);
+}
+
+fn begin(link: u64, sequence: u64, out: &mut Vec<u8>) -> usize {
     let start = out.len();
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&link.to_le_bytes());
     out.extend_from_slice(&sequence.to_le_bytes());
     out.extend_from_slice(&[0; 4]);
-    for envelope in envelopes {
-        out.extend_from_slice(&envelope.group.0.to_le_bytes());
-        out.push(body::kind(&envelope.body));
-        let length_at = out.len();
-        out.extend_from_slice(&[0; 4]);
-        body::encode(&envelope.body, out);
-        let length = (out.len() - length_at - 4) as u32;
-        out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
-    }
+    start
+}
+
+/// Appends an envelope as it stands in a frame.
+pub fn encode_envelope(envelope: &Envelope, out: &mut Vec<u8>) {
+    out.extend_from_slice(&envelope.group.0.to_le_bytes());
+    out.push(body::kind(&envelope.body));
+    let length_at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    body::encode(&envelope.body, out);
+    let length = (out.len() - length_at - 4) as u32;
+    out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+fn finish(start: usize, out: &mut [u8]) {
     let frame = &mut out[start..];
     let length = (frame.len() - HEADER_BYTES) as u32;
     frame[4..8].copy_from_slice(&length.to_le_bytes());
@@ -140,6 +159,15 @@ mod tests {
         assert_eq!(reader.read(frame(1, 2, &sent)), Ok(None), "late");
         assert_eq!(reader.read(frame(2, 1, &sent)), Ok(Some(sent.clone())), "a new link counts anew");
         assert_eq!(reader.read(frame(1, 9, &sent)), Ok(None), "of an older link");
+    }
+
+    #[test]
+    fn envelopes_may_be_encoded_before_the_frame_is() {
+        let sent = [ack(1), ack(2)];
+        let (mut envelopes, mut out) = (Vec::new(), Vec::new());
+        sent.iter().for_each(|envelope| encode_envelope(envelope, &mut envelopes));
+        encode_encoded(1, 2, &envelopes, &mut out);
+        assert_eq!(out, frame(1, 2, &sent));
     }
 
     #[test]

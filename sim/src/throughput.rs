@@ -1,0 +1,72 @@
+//! How fast the simulator is: simulated seconds a second of wall clock, on one core, over seeds whose five nodes are asked
+//! densely. Everything that a run does is in it: faults, the trace's hash, the checkers.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::driver::DriverKind;
+use crate::plan::Plan;
+use crate::run::run_plan;
+use crate::trace::Text;
+
+/// Nodes at first of the seeds that count.
+const NODES: usize = 5;
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Throughput {
+    /// Runs.
+    pub seeds: usize,
+    /// Of them.
+    pub failed: usize,
+    /// Simulated time.
+    pub simulated_ms: u64,
+    /// Operations with a definite answer.
+    pub completed: usize,
+    /// Wall clock.
+    pub elapsed: Duration,
+}
+
+/// Runs the first so many seeds that are dense and have five nodes, one after the other.
+pub fn measure(driver: DriverKind, seeds: usize) -> Throughput {
+    let plans = (0..).map(Plan::draw).filter(|plan| plan.nodes == NODES && plan.is_dense()).take(seeds);
+    let mut sum = Throughput::default();
+    for plan in plans {
+        let started = Instant::now();
+        let report = run_plan(&plan, driver, Text::None);
+        sum.elapsed += started.elapsed();
+        sum.seeds += 1;
+        sum.failed += usize::from(report.verdict.is_err());
+        sum.simulated_ms += report.simulated_ms;
+        sum.completed += report.completed;
+    }
+    sum
+}
+
+impl Throughput {
+    /// Simulated seconds a second.
+    pub fn speed(&self) -> f64 {
+        self.simulated_ms as f64 / 1000.0 / self.elapsed.as_secs_f64()
+    }
+
+    /// Completed operations a simulated second.
+    pub fn density(&self) -> f64 {
+        self.completed as f64 * 1000.0 / self.simulated_ms as f64
+    }
+}
+
+impl fmt::Display for Throughput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:.0} simulated seconds a second on one core, {:.0} completed operations a simulated second, {NODES} nodes \
+             ({} seeds, {} failed, {:.0} simulated seconds, {:.1} s)",
+            self.speed(),
+            self.density(),
+            self.seeds,
+            self.failed,
+            self.simulated_ms as f64 / 1000.0,
+            self.elapsed.as_secs_f64()
+        )
+    }
+}
