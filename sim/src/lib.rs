@@ -31,6 +31,8 @@ pub mod history;
 pub mod identity;
 pub mod injector;
 pub mod links;
+#[cfg(feature = "mutations")]
+pub mod mutations;
 pub mod network;
 pub mod node;
 pub mod operator;

@@ -61,6 +61,22 @@ enum Command {
         #[arg(long, value_enum, default_value_t = DriverKind::Turmoil)]
         driver: DriverKind,
     },
+    /// Put one fault after the other into drey on purpose, and see how soon each is found.
+    #[cfg(feature = "mutations")]
+    Mutations {
+        /// Only those with these numbers.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<u8>,
+        /// Each must be found within so many seeds.
+        #[arg(long, default_value_t = 2_000)]
+        seeds: u64,
+        /// Only so many, those that are found soonest.
+        #[arg(long)]
+        quickest: Option<usize>,
+        /// Threads; as many as there are cores if not given.
+        #[arg(long)]
+        threads: Option<usize>,
+    },
     /// Measure how fast seeds run whose five nodes are asked densely, on one core.
     Throughput {
         /// How many, on each driver.
@@ -84,6 +100,11 @@ fn main() -> ExitCode {
             println!("{}", report::line(&report));
             print_failure(&report)
         }
+        #[cfg(feature = "mutations")]
+        Command::Mutations { only, seeds, quickest, threads } => {
+            let chosen = drey_sim::mutations::chosen(&only, quickest);
+            !drey_sim::mutations::all_found(&chosen, seeds, threads_or_all(threads))
+        }
         Command::Throughput { seeds, driver } => {
             let drivers = driver.map_or(vec![DriverKind::Queue, DriverKind::Turmoil], |driver| vec![driver]);
             let mut failed = false;
@@ -95,12 +116,14 @@ fn main() -> ExitCode {
             failed
         }
         Command::Explore { seeds, from, threads, once, keep_going, driver } => {
-            let threads =
-                threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()));
-            explore(from..from + seeds, driver, threads.max(1), once, keep_going)
+            explore(from..from + seeds, driver, threads_or_all(threads), once, keep_going)
         }
     };
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn threads_or_all(threads: Option<usize>) -> usize {
+    threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get())).max(1)
 }
 
 fn print_failure(report: &Report) -> bool {

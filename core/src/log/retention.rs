@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::mutation::{Mutation, is_on};
 use crate::types::{GroupId, LogIndex};
 
 /// Where a replica's entries begin and end.
@@ -43,7 +44,7 @@ pub fn plan(highest: &BTreeMap<GroupId, LogIndex>, replicas: &BTreeMap<GroupId, 
         let held = highest.get(&group).copied().unwrap_or_default().min(span.last);
         let truncate = Some(held.min(span.durable)).filter(|index| *index > span.truncated);
         let first = LogIndex(truncate.unwrap_or(span.truncated).0 + 1);
-        Plan { group, truncate, carry: (first <= held).then_some((first, held)) }
+        Plan { group, truncate, carry: (first <= held && !is_on(Mutation::RetentionForgets)).then_some((first, held)) }
     };
     replicas.iter().map(plan).collect()
 }
