@@ -301,7 +301,9 @@ impl Shard {
         // A view was opened by a read that had its round; what it shows is settled.
         let settled = matches!(op, ReadOp::ScanNext { .. } | ReadOp::ScanEnd { .. });
         match mode {
-            ReadMode::Linearizable if !settled && !is_on(Mutation::LocalReadForLinearizable) => replica.reads.push(id, op),
+            ReadMode::Linearizable if !settled && !is_on(Mutation::LocalReadForLinearizable) => {
+                replica.reads.push(id, op)
+            }
             _ => replica.read_now(id, op),
         }
         Ok(())

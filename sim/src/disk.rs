@@ -155,6 +155,13 @@ impl Disk {
         }
     }
 
+    /// The effect failed: some of it was written, or nothing. No later sync brings the rest.
+    pub fn fail(&mut self, op: DiskOp, faults: &mut Faults) {
+        if let Some(op) = self.in_flight.remove(&op) {
+            self.cut_off(op, faults);
+        }
+    }
+
     /// Writes at a start of the node, before anything else runs; to be followed by [`Disk::sync`].
     pub fn write_now(&mut self, segment: SegmentId, offset: u64, bytes: &[u8]) -> Result<(), String> {
         let file = self.segments.get_mut(&segment).ok_or_else(|| format!("{segment} is to be sealed and not there"))?;

@@ -47,5 +47,6 @@ pub mod store;
 pub mod throughput;
 pub mod timed;
 pub mod trace;
+pub mod trials;
 pub mod workload;
 pub mod world;

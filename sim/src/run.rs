@@ -9,6 +9,7 @@ use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::shared::Coverage;
 use crate::trace::{Mark, Text, first_difference};
+use crate::trials::Trial;
 use crate::world::World;
 
 /// A run that saw less proves nothing, and fails.
@@ -135,6 +136,9 @@ fn play(world: &mut World, plan: &Plan, recovery_ms: &mut u64) -> Result<(), Vio
     *recovery_ms = world.now_ms() - healed_ms;
     world.clients.borrow_mut().add_timed_probes();
     finish_tasks(world, "progress after healing", RECOVERY_MS_MAX)?;
+    if let Some(trial) = Trial::draw(plan) {
+        trial.run(world, plan)?;
+    }
     world.start_all();
     converge(world, plan)?;
     add_last_reads(world);

@@ -3,10 +3,10 @@
 //! The header has a checksum of its own and fits in one sector: so a batch whose records were torn still attests those
 //! before it, and looking for later batches behind a broken one is cheap.
 
-use crate::mutation::{Mutation, is_on};
 use super::record::Reader;
 use super::segment::data_end;
 use super::{BLOCK_BYTES, SegmentId};
+use crate::mutation::{Mutation, is_on};
 
 const MAGIC: [u8; 8] = *b"dreyLOGB";
 /// The format of batches and records.

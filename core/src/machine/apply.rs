@@ -150,7 +150,9 @@ impl Batch<'_> {
     fn once(&mut self, command: &Command, id: WriteId) -> Answer {
         let generation = self.machine.generation();
         match self.machine.sessions.look_up(id, self.index, generation, &mut self.writes) {
-            Meaning::Refused(Error::SessionExpired) if is_on(Mutation::EvictedSessionTakenForNew) => self.write(command),
+            Meaning::Refused(Error::SessionExpired) if is_on(Mutation::EvictedSessionTakenForNew) => {
+                self.write(command)
+            }
             Meaning::Refused(error) => Ok(Err(error)),
             Meaning::Answered(_) if is_on(Mutation::RetryAppliedTwice) => self.write(command),
             Meaning::Answered(key) => self.answer(&key),
