@@ -42,6 +42,7 @@ impl Hash for OfOutput<'_> {
             Output::Storage(job) => job.hash(state),
             Output::Members(members) | Output::Link(members) => members.hash(state),
             Output::Submit(command) => command.hash(state),
+            Output::Wake(after_ms) => after_ms.hash(state),
             Output::Reply(id, answer) => (id, answer).hash(state),
             Output::Report(event) => event.hash(state),
         }
