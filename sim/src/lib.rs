@@ -23,6 +23,7 @@
 
 pub mod checker;
 pub mod clients;
+pub mod digest;
 pub mod disk;
 pub mod driver;
 pub mod effects;
@@ -37,6 +38,7 @@ pub mod network;
 pub mod node;
 pub mod operator;
 pub mod plan;
+pub mod pool;
 pub mod process;
 pub mod report;
 pub mod rng;

@@ -1,12 +1,12 @@
 //! The simulator's command line: run a seed, look for seeds that fail, read what happened in one.
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
+use drey_sim::digest;
 use drey_sim::driver::DriverKind;
+use drey_sim::pool;
 use drey_sim::report::{self, Totals};
 use drey_sim::run::{Report, run, run_twice};
 use drey_sim::throughput;
@@ -77,6 +77,21 @@ enum Command {
         #[arg(long)]
         threads: Option<usize>,
     },
+    /// Run many seeds, and print a line of each that says all that happened: two builds must print the same.
+    Digest {
+        /// How many.
+        #[arg(long)]
+        seeds: u64,
+        /// The first.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Threads; as many as there are cores if not given.
+        #[arg(long)]
+        threads: Option<usize>,
+        /// What drives the world.
+        #[arg(long, value_enum, default_value_t = DriverKind::Queue)]
+        driver: DriverKind,
+    },
     /// Measure how fast seeds run whose five nodes are asked densely, on one core.
     Throughput {
         /// How many, on each driver.
@@ -103,7 +118,12 @@ fn main() -> ExitCode {
         #[cfg(feature = "mutations")]
         Command::Mutations { only, seeds, quickest, threads } => {
             let chosen = drey_sim::mutations::chosen(&only, quickest);
-            !drey_sim::mutations::all_found(&chosen, seeds, threads_or_all(threads))
+            !drey_sim::mutations::all_found(&chosen, seeds, threads.unwrap_or_else(pool::cores))
+        }
+        Command::Digest { seeds, from, threads, driver } => {
+            let threads = threads.unwrap_or_else(pool::cores);
+            digest::of_all(from..from + seeds, driver, threads).iter().for_each(|line| println!("{line}"));
+            false
         }
         Command::Throughput { seeds, driver } => {
             let drivers = driver.map_or(vec![DriverKind::Queue, DriverKind::Turmoil], |driver| vec![driver]);
@@ -116,14 +136,10 @@ fn main() -> ExitCode {
             failed
         }
         Command::Explore { seeds, from, threads, once, keep_going, driver } => {
-            explore(from..from + seeds, driver, threads_or_all(threads), once, keep_going)
+            explore(from..from + seeds, driver, threads, once, keep_going)
         }
     };
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-}
-
-fn threads_or_all(threads: Option<usize>) -> usize {
-    threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get())).max(1)
 }
 
 fn print_failure(report: &Report) -> bool {
@@ -137,43 +153,28 @@ fn print_failure(report: &Report) -> bool {
 /// Prints a line every so many seeds.
 const PROGRESS_EVERY: u64 = 20;
 
-fn explore(seeds: std::ops::Range<u64>, driver: DriverKind, threads: usize, once: bool, keep_going: bool) -> bool {
-    let (next, stop, started) = (AtomicU64::new(seeds.start), AtomicBool::new(false), Instant::now());
-    let (sender, reports) = mpsc::channel();
+fn explore(
+    seeds: std::ops::Range<u64>,
+    driver: DriverKind,
+    threads: Option<usize>,
+    once: bool,
+    keep_going: bool,
+) -> bool {
+    let (started, runs_each) = (Instant::now(), if once { 1 } else { 2 });
     let mut totals = Totals::default();
-    let mut failed = false;
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            let (next, stop, sender, end) = (&next, &stop, sender.clone(), seeds.end);
-            scope.spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
-                        break;
-                    }
-                    let report = if once { run(seed, driver, Text::None) } else { run_twice(seed, driver) };
-                    if sender.send(report).is_err() {
-                        break;
-                    }
-                }
-            });
+    let go = |seed| if once { run(seed, driver, Text::None) } else { run_twice(seed, driver) };
+    pool::each(seeds, threads.unwrap_or_else(pool::cores), go, |_, report| {
+        totals.add(&report);
+        let failed = report.verdict.is_err();
+        if failed {
+            println!("{}", report::line(&report));
+            print_failure(&report);
         }
-        drop(sender);
-        for report in reports {
-            totals.add(&report);
-            if report.verdict.is_err() {
-                failed = true;
-                println!("{}", report::line(&report));
-                print_failure(&report);
-                if !keep_going {
-                    stop.store(true, Ordering::Relaxed);
-                }
-            }
-            if totals.seeds.is_multiple_of(PROGRESS_EVERY) {
-                println!("{}", totals.progress(started.elapsed(), if once { 1 } else { 2 }));
-            }
+        if totals.seeds.is_multiple_of(PROGRESS_EVERY) {
+            println!("{}", totals.progress(started.elapsed(), runs_each));
         }
+        keep_going || !failed
     });
-    println!("{}\n{totals}", totals.progress(started.elapsed(), if once { 1 } else { 2 }));
-    failed
+    println!("{}\n{totals}", totals.progress(started.elapsed(), runs_each));
+    totals.failed > 0
 }

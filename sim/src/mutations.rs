@@ -3,14 +3,13 @@
 //! Which seed finds it does not depend on how many threads look: it is the first of all that do.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use drey_core::mutation::{self, Mutation};
 
 use crate::checker::{UNDECIDED, Violation};
 use crate::driver::DriverKind;
+use crate::pool;
 use crate::run::{TOO_LITTLE, run};
 use crate::trace::Text;
 
@@ -73,31 +72,25 @@ struct Looked {
 
 fn look(mutation: Option<Mutation>, seeds: u64, threads: usize) -> Looked {
     let started = Instant::now();
-    let (next, end) = (AtomicU64::new(0), AtomicU64::new(seeds));
-    let found = Mutex::new((None::<(u64, Violation)>, BTreeMap::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                mutation::set(mutation);
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let Err(violation) = run(seed, DriverKind::Queue, Text::None).verdict else { continue };
-                    let mut found = found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                    if mutation.is_some() && !is_proof(&violation) {
-                        *found.1.entry(violation.law).or_default() += 1;
-                    } else if found.0.as_ref().is_none_or(|(first, _)| seed < *first) {
-                        end.fetch_min(seed, Ordering::Relaxed);
-                        found.0 = Some((seed, violation));
-                    }
-                }
-            });
+    let mut looked = Looked { first: None, passed_over: BTreeMap::new(), elapsed: Duration::ZERO };
+    let run = |seed| {
+        mutation::set(mutation);
+        run(seed, DriverKind::Queue, Text::None).verdict
+    };
+    pool::each(0..seeds, threads, run, |seed, verdict| {
+        match verdict {
+            Err(violation) if mutation.is_some() && !is_proof(&violation) => {
+                *looked.passed_over.entry(violation.law).or_default() += 1;
+            }
+            // Others that were begun may end behind a later one.
+            Err(violation) if looked.first.as_ref().is_none_or(|(first, _)| seed < *first) => {
+                looked.first = Some((seed, violation));
+            }
+            _ => {}
         }
+        looked.first.is_none()
     });
-    let (first, passed_over) = found.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    Looked { first, passed_over, elapsed: started.elapsed() }
+    Looked { elapsed: started.elapsed(), ..looked }
 }
 
 /// Whether it says that something is wrong: not that nobody knows, or that a run was too short.

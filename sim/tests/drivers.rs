@@ -3,7 +3,7 @@
 use drey_sim::driver::DriverKind;
 use drey_sim::plan::Plan;
 use drey_sim::report;
-use drey_sim::run::{Report, run, run_plan, run_twice};
+use drey_sim::run::{Report, run, run_plan};
 use drey_sim::trace::Text;
 
 const BOTH: [DriverKind; 2] = [DriverKind::Turmoil, DriverKind::Queue];
@@ -35,9 +35,4 @@ fn a_planted_fault_is_found_on_both() {
     assert!(found.iter().all(|seeds| seeds.len() >= 7), "{found:?}");
     let by_both = found[0].iter().filter(|seed| found[1].contains(seed)).count();
     assert!(by_both >= 4, "{found:?}");
-}
-
-#[test]
-fn the_queue_tells_a_seed_twice_alike() {
-    (220..250).for_each(|seed| holds(&run_twice(seed, DriverKind::Queue)));
 }

@@ -1,12 +1,11 @@
 //! Two hundred whole clusters with their faults, each run twice. In four parts, so that they use more than one core.
 
 use std::ops::Range;
-use std::process::Command;
 
 use drey_sim::driver::DriverKind;
 use drey_sim::plan::Plan;
 use drey_sim::report;
-use drey_sim::run::{run, run_plan, run_twice};
+use drey_sim::run::{run_plan, run_twice};
 use drey_sim::trace::Text;
 
 fn all_hold(seeds: Range<u64>) {
@@ -39,18 +38,6 @@ fn seeds_100_to_149() {
 #[test]
 fn seeds_150_to_199() {
     all_hold(150..200);
-}
-
-/// What differs between two processes (addresses, seeded hashes, the environment) must not matter.
-#[test]
-fn another_process_sees_the_same() {
-    let here = report::line(&run(7, DriverKind::Turmoil, Text::None));
-    let output = Command::new(env!("CARGO_BIN_EXE_drey-sim")).args(["run", "--seed", "7"]).output();
-    let output = output.expect("the simulator starts");
-    assert!(output.status.success());
-    let there = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(there.trim_end(), here);
-    assert!(here.contains("trace "), "{here}");
 }
 
 /// The whole chain from a disk to a checker: disks that forget what they said was synced are found out.
