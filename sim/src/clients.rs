@@ -157,7 +157,12 @@ impl Clients {
 
     /// Adds something that must succeed.
     pub fn add_task(&mut self, task: Task) {
-        self.tasks.push_back((0, task));
+        self.add_task_at(0, task);
+    }
+
+    /// Adds one that waits until then.
+    pub fn add_task_at(&mut self, at_ms: u64, task: Task) {
+        self.tasks.push_back((at_ms, task));
     }
 
     /// Whether such a look is to be made already.
@@ -416,7 +421,9 @@ impl Clients {
         }
         if let Some(mut repeatable) = repeatable {
             match repeatable.settle(Some(&answer)) {
-                Settled::Known => self.may_stray(repeatable, shared.now_ms),
+                // What was refused, and comes again, is not the same write.
+                Settled::Known if answer.is_ok() => self.may_stray(repeatable, shared.now_ms),
+                Settled::Known => {}
                 Settled::Again => return self.make_again(client, recorded, task, repeatable, shared.now_ms),
                 Settled::Unknown => return self.record(recorded, Outcome::Unknown, task, shared.now_ms),
             }

@@ -246,6 +246,24 @@ impl Disk {
         }
     }
 
+    /// Changes one bit that was synced, and that a later synced batch says was synced: only of such a one a start can know. False:
+    /// there is none.
+    pub fn rot(&mut self, number: u64) -> bool {
+        let has_batches =
+            |segment: &SegmentId| self.segments.get(segment).is_some_and(|file| file.synced_end > BLOCK_BYTES as u64);
+        let attested = |segment: &SegmentId| has_batches(&SegmentId { number: segment.number + 1, ..*segment });
+        let sound: Vec<SegmentId> =
+            self.segments.keys().filter(|segment| has_batches(segment) && attested(segment)).copied().collect();
+        if sound.is_empty() {
+            return false;
+        }
+        let Some(file) = self.segments.get_mut(&sound[number as usize % sound.len()]) else { return false };
+        let bits = 8 * file.synced_end;
+        let bit = (number >> 16) % bits;
+        file.durable[(bit / 8) as usize] ^= 1 << (bit % 8);
+        true
+    }
+
     /// The segments that a start finds, in order.
     pub fn segments(&self) -> Vec<SegmentId> {
         self.segments.keys().copied().collect()

@@ -85,6 +85,12 @@ kinds! {
     SessionsFlooded = "sessions flooded",
     /// A node was cut off from the others in a calm cluster, and came back.
     WasAway = "was away",
+    /// A bit of a log changed that was synced.
+    BitLost = "bit lost",
+    /// A member that had lost its disk came back under its old name.
+    WipedCameBack = "wiped came back",
+    /// Somebody asked to remove a member while another one was lost.
+    WrongRemoval = "wrong removal",
     /// A wall clock was set, to what is right or to what is not.
     WallClockSet = "wall clock set",
     /// A node came back with another number of shards.

@@ -200,6 +200,12 @@ impl Process {
         (machine.map_or(0, |machine| machine.applied().0), configuration.unwrap_or_default())
     }
 
+    /// The term in which this node is in a group.
+    pub fn term(&self, group: GroupId) -> Option<u64> {
+        let groups = self.shards[self.shard_of(group)].shard.status().groups;
+        groups.into_iter().find(|status| status.group == group).map(|status| status.term.0)
+    }
+
     /// Who votes in a group for sure, if this node leads it.
     pub fn sure_voters(&self, group: GroupId) -> Option<Vec<NodeId>> {
         let groups = self.shards[self.shard_of(group)].shard.status().groups;

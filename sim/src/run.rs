@@ -253,6 +253,8 @@ fn group_states(world: &World, plan: &Plan) -> Vec<Vec<(u64, u64, u64)>> {
         let nodes = world.nodes.iter().map(|node| node.borrow());
         nodes
             .filter_map(|node| {
+                // What is no member has nothing to say.
+                node.member()?;
                 node.process.as_ref().map(|process| {
                     let (applied, hash) = process.state(group);
                     (node.id().0, applied, hash)
