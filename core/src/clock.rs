@@ -44,7 +44,7 @@ pub struct Told {
 impl Told {
     /// Whether it knows how far the clock has moved. A clock that has not begun does not move.
     fn has_counted(&self) -> bool {
-        self.ran_since && (self.clock_ms > 0 || is_on(Mutation::ClockNeverStamped))
+        self.ran_since && self.clock_ms > 0
     }
 }
 
@@ -115,7 +115,7 @@ impl GroupClock {
     /// An entry with this stamp came to the end of the log, its leader's or this replica's own; or a snapshot did.
     pub fn saw(&mut self, term: Term, stamp: Stamp, now: Tick) {
         let Stamp { clock_ms, walls_ahead_ms } = stamp;
-        if clock_ms == 0 && !is_on(Mutation::ClockNeverStamped) {
+        if clock_ms == 0 {
             // A snapshot of a group in which nothing was stamped yet: nobody has seen its clock.
             return;
         }
@@ -246,6 +246,9 @@ fn begin_ms(told: &[Told]) -> u64 {
         let of_newest = told.iter().filter(|told| told.term == newest && told.clock_ms > 0);
         let ahead_ms = of_newest.map(|told| told.walls_ahead_ms).max().unwrap_or_default();
         let (lower_ms, _) = medians(told.iter().map(|told| told.wall_ms));
+        if is_on(Mutation::ClockNeverStamped) {
+            return shown(&mut told.iter());
+        }
         shown(&mut told.iter()).max(lower_ms.checked_sub_signed(ahead_ms).unwrap_or_default())
     }
 }

@@ -59,7 +59,7 @@ mutations! {
     OldRecordsReadAsNew = 30, "a segment's checksums and headers do not say which segment they are of";
     NoLeaderForProposed = 32, "a write that was proposed by a leader which stepped down is answered `no_leader`";
     ChangeNotConfirmed = 33, "a change of voters counts as made before a majority knows of it on disk";
-    ClockNeverStamped = 34, "a clock that was never stamped counts as known to be 0";
+    ClockNeverStamped = 34, "a clock that nobody has counted stays where the last stamp left it: at 0, if there was none";
     HardStateNotWithEntries = 35, "the commit index is not written with the entries behind it";
     EveryoneMayGo = 36, "a member may be removed though the rest has no quorum";
     RetentionForgets = 37, "what the store does not hold durably is not carried over when its segment goes";

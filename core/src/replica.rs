@@ -173,6 +173,7 @@ impl Replica {
             applied: stored.index,
             configuration,
             entry_bytes_max,
+            append_bytes_max: config.transfer.append_bytes_max,
         })?;
         Ok(Replica {
             group,

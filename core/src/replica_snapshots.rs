@@ -11,9 +11,6 @@ use crate::storage::{SnapshotMeta, StorageJob, is_chunk_of};
 use crate::types::{NodeId, Ticket};
 use crate::wire::Body;
 
-/// About the size of a chunk.
-const CHUNK_BYTES: usize = 256 << 10;
-
 impl Replica {
     /// Opens a view for each peer that Raft wants to send a snapshot to, and ends the transfers that do not move.
     pub(crate) fn open_snapshots(&mut self, turn: &mut Turn) {
@@ -55,7 +52,7 @@ impl Replica {
             Some(transfer) if transfer.meta == message.snapshot_meta() && transfer.announcement.is_none() => {
                 transfer.announcement = Some(message);
                 transfer.active_ms = turn.now.mono_ms;
-                let (ticket, bytes_max) = (transfer.ticket, CHUNK_BYTES);
+                let (ticket, bytes_max) = (transfer.ticket, turn.config.transfer.chunk_bytes);
                 turn.out.push(Output::Storage(StorageJob::SnapshotRead { ticket, bytes_max }));
             }
             _ => self.abort_snapshot(peer, turn),
@@ -83,7 +80,8 @@ impl Replica {
         transfer.active_ms = turn.now.mono_ms;
         if !transfer.last {
             transfer.chunk += 1;
-            return turn.out.push(Output::Storage(StorageJob::SnapshotRead { ticket, bytes_max: CHUNK_BYTES }));
+            let bytes_max = turn.config.transfer.chunk_bytes;
+            return turn.out.push(Output::Storage(StorageJob::SnapshotRead { ticket, bytes_max }));
         }
         if let Some(transfer) = self.sending.end(peer) {
             if let Some(announcement) = transfer.announcement {

@@ -36,6 +36,8 @@ struct Segment {
     cached: BTreeMap<usize, Sector>,
     /// Up to here its blocks hold bytes whose sync was reported: they must not be written again.
     synced_end: u64,
+    /// What the last of these begins with says that all before it was synced.
+    attested_end: u64,
     /// Its entry in the directory is not certain.
     unlisted: bool,
 }
@@ -137,6 +139,7 @@ impl Disk {
                 if let Some(file) = self.segments.get_mut(&segment) {
                     file.write(offset, &bytes, self.lies);
                     file.synced_end = offset + bytes.len() as u64;
+                    file.attested_end = offset;
                 }
                 self.synced_hash = xxh3_64_with_seed(&bytes, self.synced_hash ^ offset ^ segment.number);
                 self.synced_bytes += bytes.len() as u64;
@@ -185,8 +188,7 @@ impl Disk {
     pub fn delete(&mut self, segment: SegmentId) {
         let Some(file) = self.segments.remove(&segment) else { return };
         if self.recycled.len() < RECYCLED_MAX && self.rng.chance(700) {
-            let synced_end = 0;
-            self.recycled.push(Segment { synced_end, ..file.clone() });
+            self.recycled.push(Segment { synced_end: 0, attested_end: 0, ..file.clone() });
         }
         self.deleted.insert(segment, file);
     }
@@ -246,20 +248,16 @@ impl Disk {
         }
     }
 
-    /// Changes one bit that was synced, and that a later synced batch says was synced: only of such a one a start can know. False:
-    /// there is none.
+    /// Changes one bit that was synced and is attested by what was synced later: only of such a one a start can know. False: there is
+    /// none. Every other time it is one of the last.
     pub fn rot(&mut self, number: u64) -> bool {
-        let has_batches =
-            |segment: &SegmentId| self.segments.get(segment).is_some_and(|file| file.synced_end > BLOCK_BYTES as u64);
-        let attested = |segment: &SegmentId| has_batches(&SegmentId { number: segment.number + 1, ..*segment });
         let sound: Vec<SegmentId> =
-            self.segments.keys().filter(|segment| has_batches(segment) && attested(segment)).copied().collect();
-        if sound.is_empty() {
-            return false;
-        }
-        let Some(file) = self.segments.get_mut(&sound[number as usize % sound.len()]) else { return false };
-        let bits = 8 * file.synced_end;
-        let bit = (number >> 16) % bits;
+            self.segments.iter().filter(|(_, file)| file.attested_end > 0).map(|(segment, _)| *segment).collect();
+        let (which, number) = (number % 64, number / 64);
+        let Some(segment) = sound.get(which as usize % sound.len().max(1)) else { return false };
+        let Some(file) = self.segments.get_mut(segment) else { return false };
+        let among = if number.is_multiple_of(2) { file.attested_end } else { BLOCK_BYTES as u64 };
+        let bit = 8 * (file.attested_end - among) + number / 2 % (8 * among);
         file.durable[(bit / 8) as usize] ^= 1 << (bit % 8);
         true
     }

@@ -292,6 +292,7 @@ impl Node {
             },
             timing: self.plan.timing,
             log: self.plan.log,
+            transfer: self.plan.transfer,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a seed decides before anything runs: how large the cluster is, how fast its parts are, what goes wrong and how often.
 
-use drey_core::config::{LogLimits, Timing};
+use drey_core::config::{LogLimits, Timing, TransferLimits};
 
 use crate::rng::Rng;
 
@@ -29,6 +29,8 @@ pub struct Plan {
     pub timing: Timing,
     /// Small segments, so that they are released, recycled and truncated all the time.
     pub log: LogLimits,
+    /// Small messages, in some of the seeds, so that there is something between two of them.
+    pub transfer: TransferLimits,
     /// How long faults happen, at least.
     pub faults_ms: u64,
     /// Between two planned faults, about.
@@ -148,6 +150,7 @@ impl Plan {
                 segment_bytes: *rng.pick(&[32 << 10, 64 << 10, 128 << 10, 256 << 10]),
                 segments_kept: rng.between(1, 3) as usize,
             },
+            transfer: draw_transfer(seed),
             faults_ms: 28_000,
             fault_every_ms: rng.between(1_000, 5_000),
             wall_every_ms: if Rng::stream(seed, "walls", 1).chance(800) { 2_500 } else { 0 },
@@ -242,6 +245,15 @@ impl Plan {
     /// Hosts of nodes, numbered from 1.
     pub fn hosts(&self) -> usize {
         self.nodes + self.spares
+    }
+}
+
+fn draw_transfer(seed: u64) -> TransferLimits {
+    let rng = &mut Rng::stream(seed, "transfer", 0);
+    let TransferLimits { append_bytes_max, chunk_bytes } = TransferLimits::default();
+    TransferLimits {
+        append_bytes_max: *rng.pick(&[append_bytes_max, 4 << 10, 1]),
+        chunk_bytes: *rng.pick(&[chunk_bytes, 16 << 10, 4 << 10]),
     }
 }
 

@@ -23,8 +23,8 @@ use crate::trace::{Text, Trace};
 
 /// The grain of simulated time: what happens within it happens at once.
 pub const TICK_MS: u64 = 5;
-/// So long after a member is gone all others take its link for broken.
-const NOTICED_MS: u64 = 2_000;
+/// So long after a member is gone all others take its link for broken, even one that stood still meanwhile.
+const NOTICED_MS: u64 = 6_500;
 /// Between two marks of the trace.
 const MARK_EVERY_MS: u64 = 500;
 

@@ -16,8 +16,6 @@ use crate::storage::{Committed, SnapshotMeta};
 use crate::system::reconcile::Change;
 use crate::types::{GroupId, LogIndex, NodeId, Term};
 
-/// The most payload of one append message.
-const APPEND_BYTES_MAX: u64 = 1 << 20;
 /// The most append messages under way to one follower.
 const APPENDS_IN_FLIGHT_MAX: usize = 256;
 /// The most committed payload handed out at once.
@@ -39,6 +37,8 @@ pub(crate) struct RaftConfig {
     pub configuration: Configuration,
     /// The largest payload of an entry that the log can hold.
     pub entry_bytes_max: usize,
+    /// The most payload of one append message.
+    pub append_bytes_max: u64,
 }
 
 /// What Raft wants done.
@@ -108,7 +108,7 @@ impl RaftNode {
             election_tick: config.election_ticks,
             heartbeat_tick: config.heartbeat_ticks,
             applied: config.applied.0,
-            max_size_per_msg: APPEND_BYTES_MAX,
+            max_size_per_msg: config.append_bytes_max,
             max_inflight_msgs: APPENDS_IN_FLIGHT_MAX,
             max_committed_size_per_ready: COMMITTED_BYTES_MAX,
             max_uncommitted_size: UNCOMMITTED_BYTES_MAX as u64,
