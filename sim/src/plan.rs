@@ -228,6 +228,8 @@ impl Plan {
         if rng.chance(150) {
             self.clients.clients = rng.between(DENSE_CLIENTS_MIN as u64, DENSE_CLIENTS_MIN as u64 + 20) as usize;
             self.clients.think_ms_max = rng.between(5, 30);
+            // Their states are large.
+            self.transfer.chunk_bytes = TransferLimits::default().chunk_bytes;
         }
     }
 
@@ -253,7 +255,7 @@ fn draw_transfer(seed: u64) -> TransferLimits {
     let TransferLimits { append_bytes_max, chunk_bytes } = TransferLimits::default();
     TransferLimits {
         append_bytes_max: *rng.pick(&[append_bytes_max, 4 << 10, 1]),
-        chunk_bytes: *rng.pick(&[chunk_bytes, 16 << 10, 4 << 10]),
+        chunk_bytes: *rng.pick(&[chunk_bytes, 64 << 10, 16 << 10]),
     }
 }
 
