@@ -47,6 +47,17 @@ pub enum Error {
     /// A file is damaged; the message names it.
     #[error("{0}")]
     DataLoss(String),
+    /// A member or a group that is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// An error, and what the node that was asked knows of its cause. For people: to programs it is that error.
+    #[error("{error}: {why}")]
+    Explained {
+        /// Not itself one that is explained.
+        error: Box<Error>,
+        /// What is known, and what to try.
+        why: String,
+    },
 }
 
 impl Error {
@@ -67,6 +78,16 @@ impl Error {
             Error::DeadlineExceeded => "deadline_exceeded",
             Error::Compacted(_) => "compacted",
             Error::DataLoss(_) => "data_loss",
+            Error::NotFound(_) => "not_found",
+            Error::Explained { error, .. } => error.code(),
+        }
+    }
+
+    /// The error without its explanation.
+    pub fn plain(&self) -> &Error {
+        match self {
+            Error::Explained { error, .. } => error.plain(),
+            error => error,
         }
     }
 

@@ -83,6 +83,7 @@ pub struct Config {
     /// All members of a new cluster, this one among them; empty: a cluster of one.
     pub initial_members: Vec<FoundingMember>,
     /// For an empty directory: the cluster that this node has joined, under the incarnation that [`crate::look_into`] drew.
+    /// `Node::join` (feature `join`) asks for it.
     pub joined: Option<Joined>,
     /// The most connections.
     pub connections_max: usize,

@@ -9,6 +9,7 @@ use drey_core::{Error, GroupId, ShardId};
 
 use crate::mail::Mail;
 use crate::mailbox::{ReplySender, SendError, Sender, reply};
+use crate::quorum;
 use crate::shared::Shared;
 use crate::status::NodeStatus;
 
@@ -32,11 +33,19 @@ impl Handle {
         self.shared.identity.groups
     }
 
-    /// Does an operation on the shard that has it, within `timeout_ms`.
+    /// Does an operation on the shard that has it, within `timeout_ms`. If it fails for want of a quorum, the error says who is
+    /// missing ([`Error::Explained`]).
     pub async fn call(&self, operation: Operation, timeout_ms: u64) -> Result<Reply, Error> {
         let group =
             operation.group(self.groups()).ok_or_else(|| Error::invalid("ask for the status with Handle::status"))?;
-        self.call_shard(shard_of(group, self.shared.shards), operation, timeout_ms).await
+        let shard = shard_of(group, self.shared.shards);
+        match self.call_shard(shard, operation, timeout_ms).await {
+            Ok(reply) => Ok(reply),
+            Err(error) => {
+                let ask = |operation, timeout_ms| self.call_shard(shard, operation, timeout_ms);
+                Err(quorum::explain(&self.shared, group, error, ask).await)
+            }
+        }
     }
 
     /// Reads from the bucket's group.

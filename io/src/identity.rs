@@ -63,6 +63,9 @@ pub struct Identity {
     /// It joined a cluster that was there before.
     #[serde(default)]
     pub joined: bool,
+    /// It left its cluster: no id is used twice, so that nothing can start here any more.
+    #[serde(default)]
+    left: bool,
 }
 
 /// Whose log it is.
@@ -100,6 +103,21 @@ pub enum IdentityError {
     /// A flag contradicts the data directory.
     #[error("{0}")]
     Contradiction(String),
+    /// The node has left its cluster.
+    #[error(
+        "{} is that of {name} (id {node}), which left its cluster {cluster}: no id is used twice, so that this directory is used \
+         up. To join again, start with another, empty directory", .directory.display()
+    )]
+    Left {
+        /// The data directory.
+        directory: PathBuf,
+        /// The node's name.
+        name: String,
+        /// The node's id.
+        node: u64,
+        /// The cluster's id.
+        cluster: String,
+    },
     /// The settings make no cluster.
     #[error("{0}")]
     Invalid(String),
@@ -126,6 +144,7 @@ impl Identity {
     pub fn load_or_found(config: &Config, address: &str, log_dir: &Path) -> Result<(Identity, bool), IdentityError> {
         let path = config.data_dir.join(IDENTITY_FILE);
         if let Some(identity) = Identity::load(&path)? {
+            identity.is_in_use(&config.data_dir)?;
             identity.agree(config)?;
             identity.owns_log(log_dir)?;
             return Ok((identity, false));
@@ -138,6 +157,24 @@ impl Identity {
         identity.mark_log(log_dir, &path)?;
         replace(&path, &json(&path, &identity)?)?;
         Ok((identity, true))
+    }
+
+    /// Notes that the node has left its cluster, durably.
+    pub(crate) fn leave(&self, data_dir: &Path) -> Result<(), IdentityError> {
+        let path = data_dir.join(IDENTITY_FILE);
+        replace(&path, &json(&path, &Identity { left: true, ..self.clone() })?)
+    }
+
+    fn is_in_use(&self, data_dir: &Path) -> Result<(), IdentityError> {
+        if !self.left {
+            return Ok(());
+        }
+        Err(IdentityError::Left {
+            directory: data_dir.to_owned(),
+            name: self.name.clone(),
+            node: self.node,
+            cluster: self.cluster.clone(),
+        })
     }
 
     fn load(path: &Path) -> Result<Option<Identity>, IdentityError> {
@@ -172,6 +209,7 @@ impl Identity {
             engine: config.engine.unwrap_or_default(),
             members: joined.members.clone(),
             joined: true,
+            left: false,
         })
     }
 
@@ -234,6 +272,7 @@ impl Identity {
             engine: config.engine.unwrap_or_default(),
             members: members.map(|(member, id)| Member { id, name: member.name, address: member.address }).collect(),
             joined: false,
+            left: false,
         })
     }
 
@@ -350,8 +389,10 @@ pub enum DataDir {
 /// Looks into a data directory, which is made if it is not there, for a node that is to join a cluster.
 pub fn look_into(data_dir: &Path) -> Result<DataDir, IdentityError> {
     match Identity::load(&data_dir.join(IDENTITY_FILE))? {
-        Some(identity) if identity.joined => Ok(DataDir::Joined),
-        Some(_) => Ok(DataDir::Founded),
+        Some(identity) => {
+            identity.is_in_use(data_dir)?;
+            Ok(if identity.joined { DataDir::Joined } else { DataDir::Founded })
+        }
         None => {
             fs::create_dir_all(data_dir).map_err(|source| IdentityError::Io {
                 operation: "make",

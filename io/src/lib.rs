@@ -7,6 +7,8 @@ mod effects;
 mod handle;
 pub mod hyper_io;
 mod identity;
+#[cfg(feature = "join")]
+mod join;
 pub mod listener;
 pub mod lock;
 pub mod log_files;
@@ -16,6 +18,7 @@ mod node;
 pub mod notify;
 mod peer_link;
 pub mod probe;
+mod quorum;
 pub mod resolve;
 mod roster;
 pub mod runtime;
@@ -29,6 +32,10 @@ pub mod store;
 pub use config::{Config, ConnectionHandler, Engine, FoundingMember, Joined};
 pub use handle::Handle;
 pub use identity::{DataDir, IdentityError, Member, look_into};
+#[cfg(feature = "join")]
+pub use join::{JoinAttempt, JoinError};
+pub use listener::BindError;
+pub use lock::LockError;
 pub use node::{Node, StartError};
 pub use shard_handle::ShardHandle;
 pub use status::NodeStatus;

@@ -55,6 +55,13 @@ pub enum StartError {
     Damaged(Damage),
     #[error(transparent)]
     Recover(#[from] RecoverError),
+    #[error(
+        "{name} keeps its data in main memory (--engine memory) and filled them from its log, which does not reach back to their \
+         beginning{}: they are gone with its last run. Remove {name}, and let it join anew with an empty directory; with the \
+         engine lsm, the default, it can be started again ({source})",
+        if *.joined { ", as it joined later" } else { "" }
+    )]
+    MemoryOnly { name: String, joined: bool, source: RecoverError },
     #[error("the store in {path} cannot be opened: {reason}")]
     Store { path: String, reason: String },
     #[error(transparent)]
@@ -116,6 +123,7 @@ impl Node {
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let shared = Arc::new(Shared {
             met: Mutex::new(identity::load_acquaintances(&config.data_dir)?),
+            versions: Mutex::default(),
             need_earlier_epochs: AtomicU32::new(shards),
             next_link: AtomicU64::new(now_ms),
             shards,
@@ -145,7 +153,8 @@ impl Node {
             let own = handle.mailboxes[shard.0 as usize].clone();
             let (shard, thread) = match &lsm {
                 Some(store) => start_storage(core_config, &log, store.clone(), jobs, own)?,
-                None => start_storage(core_config, &log, MemoryStore::new(), jobs, own)?,
+                None => start_storage(core_config, &log, MemoryStore::new(), jobs, own)
+                    .map_err(|error| memory_only(error, &handle.shared.identity))?,
             };
             storage_threads.push(thread);
             bodies.push(Body {
@@ -254,6 +263,16 @@ fn recover_log(directory: &LogDirectory, identity: &Identity) -> Result<Recovere
 fn open_lsm(path: &Path) -> Result<LsmStore, StartError> {
     LsmStore::open(path, LsmOptions::default())
         .map_err(|error| StartError::Store { path: path.display().to_string(), reason: error.to_string() })
+}
+
+/// Of the engine `memory`, a log that does not begin at the beginning is no damage.
+fn memory_only(error: StartError, identity: &Identity) -> StartError {
+    match error {
+        StartError::Recover(source) => {
+            StartError::MemoryOnly { name: identity.name.clone(), joined: identity.joined, source }
+        }
+        error => error,
+    }
 }
 
 fn start_storage<S: Store>(

@@ -30,6 +30,8 @@ use crate::shared::Shared;
 pub(crate) const QUEUE_BYTES_MAX: usize = 32 << 20;
 /// A frame is closed when it is longer: the next envelopes go into another.
 const FRAME_BYTES_FULL: usize = 4 << 20;
+/// Told to peers, so that any node can tell what all of them run.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
@@ -165,9 +167,10 @@ async fn connect(handle: &ShardHandle, peer: &Member) -> Result<(TcpStream, u64)
         .await
         .map_err(|error| LinkError { refused: error.kind() == ErrorKind::ConnectionRefused, why: error.to_string() })?;
     let own = handle.node.shared.hello(peer.id, handle.shard);
-    stream.write_all(&own.encode()).await.map_err(|error| error.to_string())?;
-    let answer = within(HANDSHAKE_TIMEOUT, read_hello(&mut stream)).await?;
+    stream.write_all(&own.encode_with_version(VERSION)).await.map_err(|error| error.to_string())?;
+    let (answer, version) = within(HANDSHAKE_TIMEOUT, read_hello(&mut stream)).await?;
     handle.node.shared.judge(&own, &answer).map_err(|error| error.to_string())?;
+    handle.node.shared.heard_version(peer.id, version);
     Ok((stream, own.link))
 }
 
@@ -243,7 +246,7 @@ fn encode_frames(envelopes: &[Envelope], link: u64, sequence: &mut u64, bytes: &
 pub(crate) async fn receive(handle: Rc<ShardHandle>, mut stream: TcpStream) {
     let from = stream.peer();
     let outcome = async {
-        let hello = within(HANDSHAKE_TIMEOUT, read_hello(&mut stream)).await?;
+        let (hello, _) = within(HANDSHAKE_TIMEOUT, read_hello(&mut stream)).await?;
         let own = handle.node.shared.hello(hello.from, handle.shard);
         let judged = handle.node.shared.judge(&own, &hello);
         let refused = judged
@@ -251,7 +254,7 @@ pub(crate) async fn receive(handle: Rc<ShardHandle>, mut stream: TcpStream) {
             .err()
             .map(|error| Refusal { reason: error.to_string(), for_good: matches!(error, HandshakeError::Outcast(_)) });
         let answer = Hello { refused, ..own };
-        stream.write_all(&answer.encode()).await.map_err(|error| error.to_string())?;
+        stream.write_all(&answer.encode_with_version(VERSION)).await.map_err(|error| error.to_string())?;
         judged.map_err(|error| error.to_string())?;
         let (read, write) = stream.split();
         let stop = Notify::new();
@@ -324,14 +327,16 @@ async fn deliver(handle: &ShardHandle, from: NodeId, envelopes: Vec<Envelope>) {
     }
 }
 
-async fn read_hello(stream: &mut TcpStream) -> Result<Hello, String> {
+/// A peer's first words, and the version of its program.
+async fn read_hello(stream: &mut TcpStream) -> Result<(Hello, Option<String>), String> {
     let mut fixed = [0; FIXED_BYTES];
     stream.read_exact(&mut fixed).await.map_err(|error| error.to_string())?;
     let length = Hello::length(&fixed).map_err(|error| error.to_string())?;
     let mut bytes = fixed.to_vec();
     bytes.resize(length, 0);
     stream.read_exact(&mut bytes[FIXED_BYTES..]).await.map_err(|error| error.to_string())?;
-    Hello::decode(&bytes).map_err(|error| error.to_string())
+    let hello = Hello::decode(&bytes).map_err(|error| error.to_string())?;
+    Ok((hello, Hello::version(&bytes)))
 }
 
 async fn within<T>(limit: Duration, future: impl Future<Output = Result<T, String>>) -> Result<T, String> {

@@ -11,6 +11,7 @@ use drey_core::{Error, Inbox, Input, NodeId, RequestId, ShardId};
 use crate::handle::{Handle, unanswered};
 use crate::mailbox::{ReplySender, reply};
 use crate::notify::Notify;
+use crate::quorum;
 use crate::runtime;
 use crate::status::NodeStatus;
 
@@ -46,11 +47,23 @@ impl ShardHandle {
         self.node.groups()
     }
 
-    /// Does an operation on the shard that has it, within `timeout_ms`. [`Operation::Status`] asks this shard.
+    /// Does an operation on the shard that has it, within `timeout_ms`. [`Operation::Status`] asks this shard. If it fails for
+    /// want of a quorum, the error says who is missing ([`Error::Explained`]).
     pub async fn call(&self, operation: Operation, timeout_ms: u64) -> Result<Reply, Error> {
         let group = operation.group(self.groups());
         let shard = group.map_or(self.shard, |group| shard_of(group, self.node.shared.shards));
-        self.call_shard(shard, operation, timeout_ms).await
+        match (self.call_shard(shard, operation, timeout_ms).await, group) {
+            (Err(error), Some(group)) => {
+                let ask = |operation, timeout_ms| self.call_shard(shard, operation, timeout_ms);
+                Err(quorum::explain(&self.node.shared, group, error, ask).await)
+            }
+            (answer, _) => answer,
+        }
+    }
+
+    /// How many changes of the members this node knows of: grows with each. Costs next to nothing.
+    pub fn member_changes(&self) -> u64 {
+        self.node.shared.roster.changes()
     }
 
     /// Does an operation on this shard.

@@ -1,5 +1,6 @@
 //! What all executors of a node know, and none changes on its own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub log_dir: PathBuf,
     pub started: Instant,
     pub met: Mutex<Acquaintances>,
+    /// What peers run, as they said when they were linked to last.
+    pub versions: Mutex<BTreeMap<NodeId, String>>,
     /// Shards that still need the log's earlier epochs.
     pub need_earlier_epochs: AtomicU32,
     /// Names links: grows over restarts, as long as they take longer than a millisecond each.
@@ -80,14 +83,28 @@ impl Shared {
         Ok(())
     }
 
+    /// A peer that is linked to now runs this.
+    pub fn heard_version(&self, peer: NodeId, version: Option<String>) {
+        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        match version {
+            Some(version) => drop(versions.insert(peer, version)),
+            None => drop(versions.remove(&peer)),
+        }
+    }
+
     /// Some refusals mean that this node must not run on.
     fn suspect(&self, peer: &Hello, error: &HandshakeError) {
         match error {
             HandshakeError::Refused(Refusal { reason, for_good: true }) => {
                 let own = NodeId(self.identity.node);
                 if self.roster.members().get(own).is_some_and(|own| own.leaving.is_some()) {
-                    tracing::info!("this node has left its cluster");
-                    drop(self.ending.set(Ending::Left));
+                    if self.ending.set(Ending::Left).is_ok() {
+                        tracing::info!("this node has left its cluster");
+                        // Without the note it is told so again at its next start.
+                        if let Err(error) = self.identity.leave(&self.data_dir) {
+                            tracing::warn!(%error, "cannot note that this node has left");
+                        }
+                    }
                 } else {
                     self.fail(format!("a member of its cluster says: {reason}"));
                 }
@@ -106,6 +123,12 @@ impl Shared {
             }
             _ => {}
         }
+    }
+
+    fn versions_of(&self, reachable: &[NodeId]) -> BTreeMap<NodeId, String> {
+        let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = reachable.iter().filter_map(|id| versions.get_key_value(id));
+        known.map(|(id, version)| (*id, version.clone())).collect()
     }
 
     /// Notes why the node stops; the first reason stays.
@@ -142,6 +165,7 @@ impl Shared {
             name: self.identity.name.clone(),
             cluster: self.identity.cluster().to_string(),
             members: self.roster.members().iter().cloned().collect(),
+            versions: self.versions_of(&reachable),
             reachable,
             groups,
             leader_changes,

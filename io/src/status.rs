@@ -1,5 +1,7 @@
 //! A node as it describes itself.
 
+use std::collections::BTreeMap;
+
 use drey_core::request::{GroupStatus, LimitStatus};
 use drey_core::system::Member;
 use drey_core::{NodeId, ShardId};
@@ -17,6 +19,8 @@ pub struct NodeStatus {
     pub members: Vec<Member>,
     /// The peers that this node has links to now.
     pub reachable: Vec<NodeId>,
+    /// What those peers run, as far as they said.
+    pub versions: BTreeMap<NodeId, String>,
     /// All groups, in order, each with its shard.
     pub groups: Vec<(ShardId, GroupStatus)>,
     /// How often a group got another leader, as its replicas here saw it since the start.

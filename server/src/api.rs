@@ -31,6 +31,9 @@ pub trait Backend: Clone + Unpin + 'static {
     /// How many groups hold buckets.
     fn groups(&self) -> u32;
 
+    /// How many changes of the members this node knows of. Asked with every call.
+    fn member_changes(&self) -> u64;
+
     /// Has the owner shard of the operation's group do it. Answers `deadline_ms` from now at the latest (to within a
     /// tick), which is why nothing above sets a timer.
     fn call(&self, operation: Operation, deadline_ms: u64) -> impl Future<Output = Result<Reply, Error>>;

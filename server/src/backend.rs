@@ -17,6 +17,10 @@ impl Backend for Shards {
         self.0.groups()
     }
 
+    fn member_changes(&self) -> u64 {
+        self.0.member_changes()
+    }
+
     fn call(&self, operation: Operation, deadline_ms: u64) -> impl Future<Output = Result<Reply, Error>> {
         self.0.call(operation, deadline_ms)
     }
@@ -36,6 +40,7 @@ impl Backend for Shards {
             members: status.members.into_iter().map(member).collect(),
             groups: status.groups.into_iter().map(|(shard, status)| GroupState { shard, status }).collect(),
             reachable: status.reachable,
+            versions: status.versions,
             leader_changes: status.leader_changes,
             limits: status.limits,
             epoch: status.epoch,

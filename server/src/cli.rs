@@ -10,12 +10,14 @@ mod cluster;
 mod data;
 mod duration;
 mod failure;
+mod line;
 mod members;
 mod output;
 mod start_args;
 
 pub use bench::run as bench;
 pub use failure::{Exit, Failure};
+pub use line::refuse_line;
 pub use start_args::{DemoArgs, Engine, InitialMember, StartArgs};
 
 use clap::{Args, Parser, Subcommand};
@@ -114,7 +116,7 @@ pub struct CommonArgs {
     pub output: Format,
     /// How long to try, as 500ms, 5s or 2m
     #[arg(long, global = true, value_name = "TIME", env = "DREY_TIMEOUT", default_value = "5s")]
-    #[arg(value_parser = duration::parse, hide_env_values = true)]
+    #[arg(value_parser = duration::parse, allow_hyphen_values = true, hide_env_values = true)]
     pub timeout: Duration,
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::cli::{DemoArgs, Exit};
+use crate::cli::{DemoArgs, Exit, Failure};
 
 const NODES: usize = 3;
 /// How long the nodes may take to be ready.
@@ -47,7 +47,8 @@ pub fn run(args: &DemoArgs) -> Exit {
     match demonstrate(args) {
         Ok(()) => Exit::Done,
         Err(why) => {
-            eprintln!("error: the demonstration cannot run\n  why: {why}");
+            let next = "drey demo --dir DIR, which keeps the nodes' data and logs in DIR";
+            Failure::new(Exit::Refused, "the demonstration cannot run", why, next).report();
             Exit::Refused
         }
     }

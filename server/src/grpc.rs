@@ -19,11 +19,15 @@ mod refusal;
 mod scan;
 mod timeout;
 
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::rc::Rc;
 use std::time::Duration;
 
+use drey_client::MEMBERS_METADATA_KEY;
 use drey_io::hyper_io::{HyperExecutor, HyperIo, HyperTimer};
 use futures_lite::{AsyncRead, AsyncWrite};
+use http::{HeaderMap, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 
@@ -32,6 +36,13 @@ use preface::Protocol;
 
 /// The most calls of one connection at a time. A client with more waits with the rest.
 const STREAMS_MAX: u32 = 4_096;
+
+/// The most calls of one connection that are cancelled before this node comes to them. A client may cancel all that it has at
+/// once, as one does whose own caller went away; more than that is a client that floods, and ends its connection.
+const CANCELLED_STREAMS_MAX: usize = STREAMS_MAX as usize;
+
+/// The most calls of one connection that end for what its client did wrong in them.
+const FAULTY_STREAMS_MAX: usize = STREAMS_MAX as usize;
 
 /// What a client may send of one call before it is read.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
@@ -79,13 +90,20 @@ where
     B: Backend,
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let told = Rc::new(Cell::new(0));
     let service = service_fn(move |request| {
-        let backend = backend.clone();
-        async move { Ok::<_, Infallible>(dispatch::answer(&backend, request).await) }
+        let (backend, told) = (backend.clone(), Rc::clone(&told));
+        async move {
+            let mut response = dispatch::answer(&backend, request).await;
+            tell_changes(backend.member_changes(), &told, response.headers_mut());
+            Ok::<_, Infallible>(response)
+        }
     });
     http2::Builder::new(HyperExecutor)
         .timer(HyperTimer)
         .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(CANCELLED_STREAMS_MAX)
+        .max_local_error_reset_streams(FAULTY_STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
@@ -96,6 +114,14 @@ where
         .auto_date_header(false)
         .serve_connection(HyperIo::new(stream), service)
         .await
+}
+
+/// Says once on each connection that the members have changed, so that a client asks who they are now. Of a cluster as it was
+/// founded there is nothing to say.
+fn tell_changes(changes: u64, told: &Cell<u64>, headers: &mut HeaderMap) {
+    if told.replace(changes) != changes {
+        headers.insert(MEMBERS_METADATA_KEY, HeaderValue::from(changes));
+    }
 }
 
 /// One answer, that this is not where HTTP/1 is served, and the end.

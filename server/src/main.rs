@@ -6,7 +6,10 @@ use drey_server::{demo, start};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return cli::refuse_line(&error).into(),
+    };
     match cli.command {
         Command::Client(command) => cli::run(&cli.common, command).into(),
         Command::Bench(args) => cli::bench(&cli.common, *args).into(),

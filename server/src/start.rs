@@ -1,19 +1,23 @@
 //! `drey start`: a node in the foreground, until a signal or a failure ends it.
 
-mod join;
+mod remedy;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use drey_io::{Config, FoundingMember, IdentityError, Node, StartError};
+use drey_io::{Config, FoundingMember, JoinAttempt, Node};
 use futures_lite::future::block_on;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::backend::Shards;
-use crate::cli::{Engine, Exit, StartArgs};
+use crate::cli::{Engine, Exit, Failure, StartArgs};
 use crate::grpc;
+
+/// How long a new node looks for a member that has a place for it: the cluster may be starting, too.
+const JOIN_WITHIN: Duration = Duration::from_secs(60);
 
 /// Runs a node; returns when it has stopped.
 pub fn run(args: &StartArgs) -> Exit {
@@ -21,39 +25,39 @@ pub fn run(args: &StartArgs) -> Exit {
     if let Some(parent) = args.parent
         && let Err(why) = stop_with(parent)
     {
-        return refuse(&why, Exit::Refused);
+        return refuse(&why, (Exit::Refused, "drey start, without --parent".to_owned()));
     }
-    let mut config = match config(args) {
+    let config = match config(args) {
         Ok(config) => config,
-        Err(why) => return refuse(&why, Exit::Usage),
+        Err(why) => return refuse(&why, (Exit::Usage, "drey start --help".to_owned())),
     };
-    if !args.join.is_empty() {
-        match join::join(args) {
-            Ok(joined) => config.joined = joined,
-            Err((why, exit)) => return refuse(&why, exit),
-        }
-    }
-    let node = match Node::start(config) {
+    let started = if args.join.is_empty() {
+        Node::start(config).map_err(|error| (error.to_string(), remedy::of_start(&error, args)))
+    } else {
+        Node::join(config, &args.join, JOIN_WITHIN, say_attempt)
+            .map_err(|error| (error.to_string(), remedy::of_join(&error, args)))
+    };
+    let node = match started {
         Ok(node) => node,
-        Err(error @ (StartError::Invalid(_) | StartError::Identity(IdentityError::Invalid(_)))) => {
-            return refuse(&error.to_string(), Exit::Usage);
-        }
-        Err(error) => return refuse(&error.to_string(), Exit::Refused),
+        Err((why, remedy)) => return refuse(&why, remedy),
     };
     if let Err(error) = stop_on_signals(&node) {
-        return refuse(&format!("signals cannot be handled: {error}"), Exit::Refused);
+        return refuse(&format!("signals cannot be handled: {error}"), (Exit::Refused, String::new()));
     }
     announce(&node, args);
     match node.wait() {
         Ok(()) => Exit::Done,
-        Err(why) => refuse(&format!("the node stopped: {why}"), Exit::Refused),
+        Err(why) => refuse(&format!("the node stopped: {why}"), (Exit::Refused, remedy::of_end(args))),
     }
 }
 
-fn refuse(why: &str, exit: Exit) -> Exit {
-    // Other reasons say themselves what helps.
-    let next = if exit == Exit::Usage { "\n  try: drey start --help" } else { "" };
-    eprintln!("error: the node cannot run\n  why: {why}{next}");
+/// To people, whatever is logged.
+fn say_attempt(attempt: &JoinAttempt) {
+    drop(writeln!(std::io::stderr(), "{attempt}"));
+}
+
+fn refuse(why: &str, (exit, next): (Exit, String)) -> Exit {
+    Failure::new(exit, "the node cannot run", why, next).report();
     exit
 }
 

@@ -127,7 +127,19 @@ fn times_to_live_are_given_changed_and_shown() {
     for bad in ["set k v --ttl 0", "set k v --ttl 5x", "create b --ttl never", "set k v --ttl 5s5m"] {
         let ended = drey(&cluster, bad);
         assert_eq!((ended.code, ended.text()), (Some(2), ""), "{bad}: {ended:?}");
-        assert!(ended.err.contains("--ttl"), "{ended:?}");
+        assert!(ended.err.contains("--ttl") && ended.err.contains("\n  try: drey "), "{ended:?}");
+    }
+    for (ttl, why) in [
+        ("never", "leave it out for what is to stay"),
+        ("-5s", "a time cannot be negative"),
+        ("1.5s", "as 1500ms"),
+        ("0", "more than nothing"),
+        ("", "it is empty"),
+    ] {
+        let set = ["set", "k", "v", "--ttl", ttl];
+        let ended = ended(command(&cluster.servers(), set).spawn().expect("it starts"));
+        assert_eq!(ended.code, Some(2), "{ttl:?}: {ended:?}");
+        assert!(ended.err.contains(why) && ended.err.contains("\n  try: drey set --help\n"), "{ttl:?}: {ended:?}");
     }
 }
 
@@ -299,7 +311,8 @@ fn a_command_line_that_cannot_be_right_is_usage() {
     ] {
         let ended = drey(&cluster, line);
         assert_eq!((ended.code, ended.text()), (Some(2), ""), "{line}: {ended:?}");
-        assert!(!ended.err.is_empty(), "{line}");
+        // Without any word it is the help itself.
+        assert!(ended.err.contains("\n  try: drey ") || line.is_empty(), "{line}: {ended:?}");
     }
     let help = drey(&cluster, "--help").done();
     for name in ["start", "demo", "create", "drop", "ls", "set", "get", "delete", "expire", "scan", "node", "cluster"] {

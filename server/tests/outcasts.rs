@@ -8,7 +8,7 @@ mod processes;
 use std::time::{Duration, Instant};
 
 use drey_client::Client;
-use drey_client::proto::{PutRequest, member::Role};
+use drey_client::proto::PutRequest;
 use processes::Cluster;
 
 const WITHIN: Duration = Duration::from_secs(30);
@@ -17,30 +17,11 @@ fn run(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(test);
 }
 
-/// Waits until so many members vote and are reachable, as a node sees it.
-async fn settled(cluster: &Cluster, node: usize, members: usize) {
-    let client = Client::builder([cluster.address(node)]).discover(false).connect().unwrap();
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let status = client.status().await;
-        let good = |member: &drey_client::proto::Member| member.role() == Role::Voter && member.reachable;
-        if status.as_ref().is_ok_and(|status| {
-            status.members.len() == members
-                && status.members.iter().all(good)
-                && status.groups.iter().all(|group| group.leader != 0)
-        }) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{members} members expected: {status:#?}\n{}", cluster.logs());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 #[test]
 fn a_founder_that_lost_its_disk_stops_and_joins_anew() {
     run(async {
         let mut cluster = Cluster::start();
-        settled(&cluster, 0, 3).await;
+        cluster.settled(0, 3, WITHIN).await;
         let client = Client::builder(cluster.addresses()).timeout(WITHIN).connect().unwrap();
         client.bucket("default").put("k", "v").await.unwrap();
 
@@ -60,7 +41,7 @@ fn a_founder_that_lost_its_disk_stops_and_joins_anew() {
         cluster.command(0, &["remove", "n3"]);
         cluster.wipe(2);
         let again = cluster.join("n3");
-        settled(&cluster, again, 3).await;
+        cluster.settled(again, 3, WITHIN).await;
         let status = Client::connect([cluster.address(again)]).unwrap().status().await.unwrap();
         assert_eq!(status.node, 4, "no id is used twice");
         let local = Client::connect([cluster.address(again)]).unwrap();
@@ -68,8 +49,10 @@ fn a_founder_that_lost_its_disk_stops_and_joins_anew() {
 
         let moved = cluster.command(0, &["transfer", "n3"]);
         assert_eq!(moved["leads"], 17, "{moved}");
-        let (code, said) = cluster.refused(0, &["transfer", "n9"]);
-        assert_eq!(code, Some(5), "{said}");
+        for absent in [&["transfer", "n9"][..], &["remove", "n9"], &["transfer", "n3", "--group", "99"]] {
+            let (code, said) = cluster.refused(0, absent);
+            assert!(code == Some(1) && said.contains("there is no "), "{absent:?}: {said}");
+        }
     });
 }
 
@@ -79,7 +62,7 @@ fn a_lone_founder_that_lost_its_disk_founds_no_second_cluster() {
         let mut cluster = Cluster::start_lone();
         cluster.join("n2");
         let n3 = cluster.join("n3");
-        settled(&cluster, n3, 3).await;
+        cluster.settled(n3, 3, WITHIN).await;
         cluster.kill(0);
         // Those who joined got groups in which nothing had been written: their clocks must go all the same.
         let client = Client::builder([cluster.address(n3)]).timeout(WITHIN).connect().unwrap();
@@ -109,7 +92,7 @@ fn a_member_that_was_removed_while_it_was_away_stops_when_it_comes_back() {
         let mut cluster = Cluster::start_lone();
         let n2 = cluster.join("n2");
         let n3 = cluster.join("n3");
-        settled(&cluster, n3, 3).await;
+        cluster.settled(n3, 3, WITHIN).await;
         cluster.kill(n2);
         cluster.command(0, &["remove", "n2"]);
         cluster.start_node(n2);

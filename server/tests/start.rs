@@ -82,6 +82,7 @@ fn refused(output: &Output, code: i32, word: &str) {
     let err = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{err}");
     assert!(err.starts_with("error: ") && err.contains(word), "no {word:?} in {err}");
+    assert!(err.contains("\n  try: drey "), "{err}");
 }
 
 fn done(output: &Output) -> String {

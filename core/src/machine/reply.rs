@@ -168,6 +168,8 @@ fn put_bucket(bucket: &BucketInfo, out: &mut Vec<u8>) {
 
 fn put_error(error: &Error, out: &mut Vec<u8>) {
     let (code, text): (u8, &str) = match error {
+        // What one node knows of the cause is for its own callers.
+        Error::Explained { error, .. } => return put_error(error, out),
         Error::BucketNotFound(text) => (0, text),
         Error::BucketExists(text) => (1, text),
         Error::InvalidArgument(text) => (2, text),
@@ -182,6 +184,7 @@ fn put_error(error: &Error, out: &mut Vec<u8>) {
         Error::Compacted(text) => (11, text),
         Error::DataLoss(text) => (12, text),
         Error::Refused(text) => (13, text),
+        Error::NotFound(text) => (14, text),
     };
     let mut len = text.len().min(ERROR_TEXT_BYTES_MAX);
     while !text.is_char_boundary(len) {
@@ -265,6 +268,7 @@ fn take_error(input: &mut Cursor) -> Result<Error, DecodeError> {
         11 => Ok(Error::Compacted(text)),
         12 => Ok(Error::DataLoss(text)),
         13 => Ok(Error::Refused(text)),
+        14 => Ok(Error::NotFound(text)),
         _ => Err(DecodeError("unknown code of an error")),
     }
 }

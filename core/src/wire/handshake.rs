@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! magic "DREYPEER" | format u16 | oldest format u16 | kind u8 | cluster u128 | epoch u64 | from u64 | incarnation u64
-//! | to u64 | shard u32 | shards u32 | link u64 | members u64 | reason length u16 | reason | crc32c u32        (little endian)
+//! | to u64 | shard u32 | shards u32 | link u64 | members u64 | text length u16 | text | crc32c u32            (little endian)
 //! ```
+//! The text is the reason of who refuses; of others the version of their program, which may be missing.
 
 use std::collections::BTreeMap;
 
@@ -100,7 +101,12 @@ pub enum HandshakeError {
 impl Hello {
     /// The bytes to send.
     pub fn encode(&self) -> Vec<u8> {
-        let mut reason = self.refused.as_ref().map(|refusal| refusal.reason.clone()).unwrap_or_default();
+        self.encode_with_version("")
+    }
+
+    /// The bytes to send, with the sender's version: for people to see, nothing is decided by it. A refusal has no room for it.
+    pub fn encode_with_version(&self, version: &str) -> Vec<u8> {
+        let mut reason = self.refused.as_ref().map_or(version, |refusal| &refusal.reason).to_owned();
         while reason.len() > REASON_BYTES_MAX {
             reason.pop();
         }
@@ -138,6 +144,18 @@ impl Hello {
             return Err(HandshakeError::Malformed("the reason is too long"));
         }
         Ok(FIXED_BYTES + reason + 4)
+    }
+
+    /// The version of the program that sent a whole handshake, as far as it says.
+    pub fn version(bytes: &[u8]) -> Option<String> {
+        if Hello::decode(bytes).ok()?.refused.is_some() {
+            return None;
+        }
+        let text = bytes.get(FIXED_BYTES..bytes.len().checked_sub(4)?)?;
+        let text = std::str::from_utf8(text).ok()?;
+        // It is shown to people, on their terminals.
+        let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        is_plain.then(|| text.to_owned())
     }
 
     /// Reads a whole handshake.
@@ -270,6 +288,19 @@ mod tests {
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(Hello::decode(&damaged).is_err(), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_version_comes_along_and_is_not_needed() {
+        let talks = hello(1, 2);
+        let bytes = talks.encode_with_version("0.1.0");
+        assert_eq!((Hello::decode(&bytes), Hello::version(&bytes).as_deref()), (Ok(talks.clone()), Some("0.1.0")));
+        let refuses = Hello { refused: Some(Refusal { reason: "no".into(), for_good: true }), ..hello(1, 2) };
+        assert_eq!(Hello::decode(&refuses.encode_with_version("0.1.0")), Ok(refuses.clone()));
+        for without in [refuses.encode_with_version("0.1.0"), talks.encode(), talks.encode_with_version("\u{1b}[2J")] {
+            assert_eq!(Hello::version(&without), None);
+        }
+        assert_eq!(Hello::version(b"DREYPEER"), None);
     }
 
     #[test]

@@ -8,13 +8,14 @@ use crate::proto::{
 };
 use crate::sessions::{Identified, Sessions};
 use crate::transport::{self, Stubs};
-use crate::{Bucket, Code, Error};
+use crate::{Bucket, Code, Error, MEMBERS_METADATA_KEY};
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Status;
+use tonic::metadata::MetadataMap;
 
 /// How long a call may take in all, unless said otherwise.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
@@ -236,7 +237,7 @@ impl Client {
     /// Has a member leave. It is gone when [`Client::status`] does not name it any more.
     ///
     /// # Errors
-    /// [`Code::Refused`] if it cannot be spared, [`Code::InvalidArgument`] if there is no such member, and what any write can
+    /// [`Code::Refused`] if it cannot be spared, [`Code::NotFound`] if there is no such member, and what any write can
     /// end with.
     pub async fn remove(&self, request: RemoveRequest) -> Result<RemoveResponse, Error> {
         self.call(Kind::RepeatableWrite, None, request, |mut stubs, request| async move {
@@ -248,7 +249,7 @@ impl Client {
     /// Has a member lead a group, or all. Best effort: whether it came to that, [`Client::status`] tells.
     ///
     /// # Errors
-    /// [`Code::InvalidArgument`] if there is no such member or group, and what any read can end with.
+    /// [`Code::NotFound`] if there is no such member or group, and what any read can end with.
     pub async fn transfer_leader(&self, request: TransferLeaderRequest) -> Result<(), Error> {
         self.call(Kind::LocalRead, None, request, |mut stubs, request| async move {
             stubs.cluster.transfer_leader(request).await
@@ -321,8 +322,7 @@ impl Client {
         self.attempts(kind, bucket, |stubs, timeout| {
             let mut request = tonic::Request::new(request.clone());
             request.set_timeout(timeout);
-            let sent = send(stubs, request);
-            async move { sent.await.map(tonic::Response::into_inner) }
+            send(stubs, request)
         })
         .await
     }
@@ -335,11 +335,13 @@ impl Client {
         attempt: impl Fn(Stubs, Duration) -> Attempt,
     ) -> Result<Answer, Error>
     where
-        Attempt: Future<Output = Result<Answer, Status>>,
+        Attempt: Future<Output = Result<tonic::Response<Answer>, Status>>,
     {
         let timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
         let mut call = self.shared.state().router.begin(self.shared.now_ms(), kind, bucket, timeout_ms);
         let mut last: Option<Error> = None;
+        // What a node said last of why it cannot, which tells more than that the next one was silent.
+        let mut told: Option<String> = None;
         loop {
             let step = self.shared.state().router.next(self.shared.now_ms(), &mut call);
             let (endpoint, timeout) = match step {
@@ -353,8 +355,12 @@ impl Client {
             let (address, stubs) = self.shared.stubs(endpoint)?;
             self.discover();
             let (outcome, answer) = match tokio::time::timeout(timeout, attempt(stubs, timeout)).await {
-                Ok(Ok(answer)) => (Outcome::Answered, Ok(answer)),
+                Ok(Ok(response)) => {
+                    self.heard_of_members(endpoint, response.metadata());
+                    (Outcome::Answered, Ok(response.into_inner()))
+                }
                 Ok(Err(status)) => {
+                    self.heard_of_members(endpoint, status.metadata());
                     let (outcome, error) = transport::classify(&status, &address);
                     (outcome, Err(error))
                 }
@@ -363,12 +369,35 @@ impl Client {
                     (outcome, Err(error))
                 }
             };
+            let answer = answer.map_err(|error| match outcome {
+                Outcome::Refused { .. } => {
+                    told = Some(error.message.clone());
+                    error
+                }
+                _ => Error { message: after(&error.message, told.as_deref()), ..error },
+            });
             let verdict = self.shared.state().router.finished(self.shared.now_ms(), &mut call, outcome);
             match (verdict, answer) {
                 (_, Ok(answer)) => return Ok(answer),
-                (Verdict::Fail(code), Err(error)) => return Err(Error { code, ..error }),
-                (_, Err(error)) => last = Some(error),
+                (Verdict::Fail(code), Err(error)) => {
+                    // The next call should not meet the same.
+                    self.discover();
+                    return Err(Error { code, ..error });
+                }
+                (_, Err(error)) => {
+                    self.discover();
+                    last = Some(error);
+                }
             }
+        }
+    }
+
+    /// A node may say with an answer that the members have changed.
+    fn heard_of_members(&self, endpoint: EndpointId, metadata: &MetadataMap) {
+        let Some(changes) = metadata.get(MEMBERS_METADATA_KEY) else { return };
+        let Some(changes) = changes.to_str().ok().and_then(|changes| changes.parse().ok()) else { return };
+        if self.shared.state().router.heard_of_members(endpoint, changes) {
+            self.discover();
         }
     }
 
@@ -409,6 +438,11 @@ impl Client {
             }
         });
     }
+}
+
+/// What befell an attempt that no node answered, and what one said before.
+fn after(message: &str, told: Option<&str>) -> String {
+    told.map_or_else(|| message.to_owned(), |told| format!("{message}; before that: {told}"))
 }
 
 impl Shared {

@@ -8,6 +8,9 @@ use std::fmt;
 /// The metadata key under which a server names the [`Code`] of a refusal.
 pub const ERROR_METADATA_KEY: &str = "drey-error";
 
+/// The metadata key under which a server says how many changes of the members it knows of, when that is news on a connection.
+pub const MEMBERS_METADATA_KEY: &str = "drey-members";
+
 /// Why a call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
@@ -41,6 +44,8 @@ pub enum Code {
     Unauthenticated,
     /// The caller may not do this.
     PermissionDenied,
+    /// A member or a group that the call names is not there.
+    NotFound,
     /// A damaged file, which the message names.
     DataLoss,
     /// The server does not know this call.
@@ -55,7 +60,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the table.
-    pub const ALL: [Code; 20] = [
+    pub const ALL: [Code; 21] = [
         Code::BucketNotFound,
         Code::BucketExists,
         Code::InvalidArgument,
@@ -71,6 +76,7 @@ impl Code {
         Code::Compacted,
         Code::Unauthenticated,
         Code::PermissionDenied,
+        Code::NotFound,
         Code::DataLoss,
         Code::Unimplemented,
         Code::Internal,
@@ -96,6 +102,7 @@ impl Code {
             Code::Compacted => "compacted",
             Code::Unauthenticated => "unauthenticated",
             Code::PermissionDenied => "permission_denied",
+            Code::NotFound => "not_found",
             Code::DataLoss => "data_loss",
             Code::Unimplemented => "unimplemented",
             Code::Internal => "internal",

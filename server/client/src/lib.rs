@@ -43,7 +43,7 @@ pub mod proto {
     tonic::include_proto!("drey.v1");
 }
 
-pub use error::{Code, ERROR_METADATA_KEY, Error};
+pub use error::{Code, ERROR_METADATA_KEY, Error, MEMBERS_METADATA_KEY};
 
 #[cfg(feature = "transport")]
 pub use bucket::Bucket;

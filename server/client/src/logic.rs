@@ -87,6 +87,8 @@ pub struct Router {
     refresh: Refresh,
     jitter: Jitter,
     cluster: Option<String>,
+    /// The most changes of the members that any node knew of.
+    member_changes: u64,
 }
 
 impl Router {
@@ -99,6 +101,7 @@ impl Router {
             refresh: Refresh::default(),
             jitter: Jitter::new(seed),
             cluster: None,
+            member_changes: 0,
         }
     }
 
@@ -222,9 +225,21 @@ impl Router {
         if !self.refresh.is_due(now_ms, &self.policy) {
             return None;
         }
-        let endpoint = self.endpoints.choose(now_ms, self.refresh.tried)?;
+        let knows_more = self.refresh.knows_more.take().filter(|&endpoint| self.endpoints.is_usable(endpoint, now_ms));
+        let endpoint = knows_more.or_else(|| self.endpoints.choose(now_ms, self.refresh.tried))?;
         self.refresh.begin(now_ms);
         Some(endpoint)
+    }
+
+    /// A node says how many changes of the members it knows of. True: that is news, and it is asked who they are next.
+    pub fn heard_of_members(&mut self, from: EndpointId, changes: u64) -> bool {
+        let news = changes > self.member_changes;
+        if news {
+            self.member_changes = changes;
+            self.refresh.want();
+            self.refresh.knows_more = Some(from);
+        }
+        news
     }
 
     /// Takes an answer to `Cluster.Status`: who is a member, and who leads which group.

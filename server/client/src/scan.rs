@@ -29,9 +29,9 @@ impl ScanStream {
                 // No `grpc-timeout`: it would limit the whole stream, and dropping the stream ends it at the server too.
                 let request = tonic::Request::new(request.clone());
                 async move {
-                    let mut stream = stubs.kv.scan(request).await?.into_inner();
+                    let (metadata, mut stream, extensions) = stubs.kv.scan(request).await?.into_parts();
                     let first = stream.message().await?;
-                    Ok((first, stream))
+                    Ok(tonic::Response::from_parts(metadata, (first, stream), extensions))
                 }
             })
             .await?;

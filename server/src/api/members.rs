@@ -55,7 +55,7 @@ async fn find<B: Backend>(backend: &B, name: &str, deadline_ms: u64) -> Result<N
     match backend.call(read, deadline_ms).await? {
         Reply::Members { members, .. } => {
             let named = members.iter().find(|member| member.name == name).map(|member| member.id);
-            named.ok_or_else(|| Error::invalid(format!("there is no member named {name:?}")))
+            named.ok_or_else(|| Error::NotFound(format!("there is no member named {name:?}")))
         }
         other => Err(unexpected(&other)),
     }
@@ -69,11 +69,11 @@ pub async fn transfer_leader<B: Backend>(
 ) -> Result<TransferLeaderResponse, Error> {
     let to = NodeId(request.to);
     if !backend.status().await?.members.iter().any(|member| member.id == to) {
-        return Err(Error::invalid(format!("there is no member with the id {to}")));
+        return Err(Error::NotFound(format!("there is no member with the id {to}")));
     }
     let groups: Vec<GroupId> = match request.group {
         Some(group) if group > backend.groups() => {
-            return Err(Error::invalid(format!("there is no group {group}: the last one is {}", backend.groups())));
+            return Err(Error::NotFound(format!("there is no group {group}: the last one is {}", backend.groups())));
         }
         Some(group) => vec![GroupId(group)],
         None => all_groups(backend.groups()).collect(),

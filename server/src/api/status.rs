@@ -1,5 +1,7 @@
 //! `Cluster.Status`: one node's view of itself, its peers and its groups.
 
+use std::collections::BTreeMap;
+
 use drey_client::proto::{self, StatusResponse, member::Role};
 use drey_core::request::{GroupStatus, LimitStatus};
 use drey_core::{ClusterId, Error, NodeId, ShardId};
@@ -21,6 +23,8 @@ pub struct NodeStatus {
     pub groups: Vec<GroupState>,
     /// The peers that can be reached now.
     pub reachable: Vec<NodeId>,
+    /// What those peers run, as far as they said.
+    pub versions: BTreeMap<NodeId, String>,
     /// How often a group got another leader, as seen here since the start.
     pub leader_changes: u64,
     /// What is bounded.
@@ -103,8 +107,10 @@ fn member(node: &NodeStatus, member: &MemberState) -> proto::Member {
         leads: u32::try_from(leads).unwrap_or(u32::MAX),
         role: role.into(),
         reachable: here || node.reachable.contains(&member.id),
-        // What the others run is theirs to say.
-        version: if here { env!("CARGO_PKG_VERSION") } else { "" }.to_owned(),
+        version: match node.versions.get(&member.id) {
+            _ if here => env!("CARGO_PKG_VERSION").to_owned(),
+            version => version.cloned().unwrap_or_default(),
+        },
         http_address: String::new(),
         redis_address: String::new(),
     }
@@ -154,12 +160,15 @@ mod tests {
                 .to_vec(),
             groups: groups.map(|status| GroupState { shard: ShardId(0), status }).to_vec(),
             reachable: vec![id[2]],
+            versions: [(id[2], "0.0.9".to_owned())].into(),
             ..NodeStatus::default()
         };
         let response = response(node);
         let told: Vec<_> =
             response.members.iter().map(|member| (member.leads, member.role(), member.reachable)).collect();
         assert_eq!(told, [(1, Role::Voter, true), (1, Role::Voter, false), (0, Role::Learner, true)]);
+        let versions: Vec<_> = response.members.iter().map(|member| member.version.as_str()).collect();
+        assert_eq!(versions, [env!("CARGO_PKG_VERSION"), "", "0.0.9"]);
         assert_eq!(response.groups[2].leader, 0);
         assert_eq!(response.groups[0].matched, [(2, 7)].into());
     }

@@ -38,7 +38,7 @@ fn failure(error: &Error) -> Failure {
         Error::Connect { .. } | Error::Call { .. } | Error::NoLeader(_) | Error::Preload { .. } => {
             (Exit::Unavailable, "drey cluster")
         }
-        _ => (Exit::Refused, ""),
+        _ => (Exit::Refused, "drey bench --help"),
     };
     Failure::new(exit, "the load cannot be made", error.to_string(), next)
 }

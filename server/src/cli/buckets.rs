@@ -15,7 +15,7 @@ pub struct CreateArgs {
     /// The new bucket's name
     bucket: String,
     /// How long entries stay that are written without a time to live of their own: 500ms, 10s, 5m, 2h, 7d, or seconds
-    #[arg(long, value_name = "TIME", value_parser = duration::parse_ttl_ms)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_ttl_ms, allow_hyphen_values = true)]
     ttl: Option<u64>,
     /// Do nothing if it is there already
     #[arg(long)]

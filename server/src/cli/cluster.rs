@@ -123,7 +123,7 @@ pub(super) async fn cluster(context: &mut Context) -> Result<(), Failure> {
             member.role.to_owned(),
             member.leads.to_string(),
             if member.reachable { "yes" } else { "no" }.to_owned(),
-            member.version.to_owned(),
+            if member.version.is_empty() { "-" } else { member.version }.to_owned(),
         ]
     };
     let rows = view.members.iter().map(row).collect();

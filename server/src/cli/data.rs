@@ -28,7 +28,7 @@ pub struct SetArgs {
     #[arg(required = true, num_args = 2..=3, value_names = ["BUCKET", "KEY", "VALUE"], allow_negative_numbers = true)]
     words: Vec<OsString>,
     /// How long it stays: 500ms, 10s, 5m, 2h, 7d, or a number of seconds; for ever if left out, unless the bucket says otherwise
-    #[arg(long, value_name = "TIME", value_parser = duration::parse_ttl_ms)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_ttl_ms, allow_hyphen_values = true)]
     ttl: Option<u64>,
     /// Only if the key is not there
     #[arg(long, conflicts_with = "if_version")]
@@ -402,11 +402,9 @@ fn condition_failed(context: &Context, place: &Place, found: Option<&Entry>, ver
 
 fn stdin() -> Result<Bytes, Failure> {
     let mut value = Vec::new();
-    io::stdin()
-        .lock()
-        .take(STDIN_BYTES_MAX + 1)
-        .read_to_end(&mut value)
-        .map_err(|error| Failure::local("cannot read the value from stdin", &error))?;
+    io::stdin().lock().take(STDIN_BYTES_MAX + 1).read_to_end(&mut value).map_err(|error| {
+        Failure::new(Exit::Refused, "cannot read the value from stdin", error.to_string(), "drey set KEY VALUE")
+    })?;
     if value.len() as u64 > STDIN_BYTES_MAX {
         let what = format!("the value on stdin has more than {STDIN_BYTES_MAX} bytes");
         return Err(Failure::usage(&what, "values are small things; a cluster takes a few MiB", "drey set KEY VALUE"));

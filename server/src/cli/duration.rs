@@ -3,28 +3,48 @@
 use drey_core::limits::TTL_MS_MAX;
 use std::time::Duration;
 
+/// What is taken.
+const FORMS: &str = "write a whole number and its unit, as 500ms, 5s, 10m, 2h or 7d";
+
 /// Reads a whole number and its unit.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let expected = || "write a number and ms, s, m, h or d, as in 500ms".to_owned();
-    let number: u64 = number.parse().map_err(|_| expected())?;
+    if number.is_empty() {
+        return Err(match unit.strip_prefix('-') {
+            Some(_) => format!("a time cannot be negative: {FORMS}"),
+            None if unit.is_empty() => format!("it is empty: {FORMS}"),
+            None => FORMS.to_owned(),
+        });
+    }
     let unit_ms = match unit {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
         "d" => 86_400_000,
-        _ => return Err(expected()),
+        "" => return Err(format!("its unit is missing: {FORMS}")),
+        _ if unit.starts_with(['.', ',']) => {
+            return Err(format!("fractions are not taken: {FORMS}; a smaller unit says the same, as 1500ms"));
+        }
+        _ => return Err(format!("`{unit}` is no unit: {FORMS}")),
     };
-    match number.checked_mul(unit_ms) {
-        Some(0) | None => Err("it must be more than nothing and less than for ever".to_owned()),
+    // Digits alone, so that it can only be too long.
+    let number: Option<u64> = number.parse().ok();
+    match number.and_then(|number| number.checked_mul(unit_ms)) {
+        Some(0) => Err(format!("it must be more than nothing: {FORMS}")),
         Some(ms) => Ok(Duration::from_millis(ms)),
+        None => Err(format!("it is too long: {FORMS}")),
     }
 }
 
 /// Reads a time to live in milliseconds: as [`parse`], or a number of seconds.
 pub(super) fn parse_ttl_ms(text: &str) -> Result<u64, String> {
+    if text == "never" {
+        return Err(
+            "leave it out for what is to stay; `drey expire KEY never` ends a time to live that a key has".to_owned()
+        );
+    }
     let seconds = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let parsed = if seconds { parse(&format!("{text}s")) } else { parse(text) };
     let ttl_ms = parsed.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX))?;
@@ -69,6 +89,26 @@ mod tests {
         for bad in ["", "0", "-1", "never", "5 m", "36501d", "99999999999999999999"] {
             assert!(parse_ttl_ms(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_time_is_said() {
+        for (text, why) in [
+            ("", "it is empty"),
+            ("-5s", "cannot be negative"),
+            ("1.5s", "fractions are not taken"),
+            ("0s", "more than nothing"),
+            ("5w", "`w` is no unit"),
+            ("soon", "write a whole number"),
+            ("99999999999999999999s", "too long"),
+        ] {
+            for told in [parse(text).unwrap_err(), parse_ttl_ms(text).unwrap_err()] {
+                assert!(told.contains(why) && told.contains("500ms, 5s, 10m, 2h or 7d"), "{text}: {told}");
+            }
+        }
+        assert!(parse("5").unwrap_err().contains("unit is missing"));
+        assert!(parse_ttl_ms("0").unwrap_err().contains("more than nothing"));
+        assert!(parse_ttl_ms("never").unwrap_err().contains("drey expire KEY never"));
     }
 
     #[test]

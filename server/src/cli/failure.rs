@@ -10,7 +10,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// It did what was asked.
     Done = 0,
-    /// The key or the bucket is not there.
+    /// The key, the bucket, the member or the group is not there.
     NotThere = 1,
     /// The command line cannot be right.
     Usage = 2,
@@ -31,7 +31,7 @@ impl From<Exit> for ExitCode {
 impl From<Code> for Exit {
     fn from(code: Code) -> Exit {
         match code {
-            Code::BucketNotFound => Exit::NotThere,
+            Code::BucketNotFound | Code::NotFound => Exit::NotThere,
             Code::ConditionFailed => Exit::ConditionFailed,
             Code::NoLeader
             | Code::NotReady
@@ -68,7 +68,7 @@ pub struct Failure {
 
 impl Failure {
     /// Something that is the command's own to say.
-    pub(super) fn new(exit: Exit, what: impl Into<String>, why: impl Into<String>, next: impl Into<String>) -> Failure {
+    pub(crate) fn new(exit: Exit, what: impl Into<String>, why: impl Into<String>, next: impl Into<String>) -> Failure {
         Failure { exit, what: what.into(), why: why.into(), next: next.into(), closed_pipe: false }
     }
 

@@ -139,12 +139,16 @@ pub(super) async fn transfer(context: &mut Context, args: &TransferArgs) -> Resu
     let what = format!("cannot make {} lead", args.name);
     let now = status(context, &what).await?;
     let heir = member(&now, &args.name).ok_or_else(|| {
-        Failure::new(Exit::Refused, &what, "there is no member of this name", context.suggest("cluster"))
+        Failure::new(Exit::NotThere, &what, "there is no member of this name", context.suggest("cluster"))
     })?;
     let id = heir.id;
-    if heir.role() != Role::Voter || !heir.reachable {
-        let why = "it must vote in all groups and be reachable";
+    if heir.role() != Role::Voter {
+        let why = "it does not vote in all groups: it has to catch up first, or is leaving";
         return Err(Failure::new(Exit::Refused, &what, why, context.suggest("cluster")));
+    }
+    if !heir.reachable {
+        let why = format!("{} does not reach it at {}: start it first", now.name, heir.address);
+        return Err(Failure::new(Exit::Unavailable, &what, why, context.suggest("cluster")));
     }
     let until = Instant::now() + WATCH_MAX;
     let mut asked: Option<Instant> = None;
@@ -152,13 +156,9 @@ pub(super) async fn transfer(context: &mut Context, args: &TransferArgs) -> Resu
         if asked.is_none_or(|asked| asked.elapsed() >= ASK_EVERY) {
             asked = Some(Instant::now());
             let request = TransferLeaderRequest { group: args.group, to: id };
+            // Without a leader it was asked again until the time was over.
             let answer = context.client.transfer_leader(request).await;
-            // Without a leader now there may be one at the next time of asking.
-            if let Err(error) = answer
-                && !matches!(error.code, Code::NoLeader | Code::NotReady)
-            {
-                return Err(Failure::of_call(what, &error, |code| context.suggest_for(code)));
-            }
+            answer.map_err(|error| Failure::of_call(&what, &error, |code| context.suggest_for(code)))?;
         }
         let now = status(context, &what).await?;
         let asked_for = now.groups.iter().filter(|group| args.group.is_none_or(|only| group.id == only));

@@ -54,8 +54,8 @@ impl Refusal {
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Refusal {
-        let code = match &error {
-            Error::BucketNotFound(_) => Code::NotFound,
+        let code = match error.plain() {
+            Error::BucketNotFound(_) | Error::NotFound(_) => Code::NotFound,
             Error::BucketExists(_) => Code::AlreadyExists,
             Error::InvalidArgument(_) => Code::InvalidArgument,
             Error::ConditionFailed | Error::SessionExpired | Error::Refused(_) => Code::FailedPrecondition,
@@ -65,6 +65,8 @@ impl From<Error> for Refusal {
             Error::DeadlineExceeded => Code::DeadlineExceeded,
             Error::Compacted(_) => Code::OutOfRange,
             Error::DataLoss(_) => Code::DataLoss,
+            // What is plain is not explained.
+            Error::Explained { .. } => Code::Internal,
         };
         Refusal { code, name: error.code(), message: error.to_string() }
     }
@@ -108,6 +110,7 @@ mod tests {
             Error::DeadlineExceeded,
             Error::Compacted(String::new()),
             Error::DataLoss(String::new()),
+            Error::NotFound(String::new()),
         ];
         for error in all {
             assert!(drey_client::Code::from_name(error.code()).is_some(), "{error:?}");

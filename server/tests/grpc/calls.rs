@@ -1,6 +1,9 @@
 //! Every call that is served, with the answers that it must give.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
+use drey_client::MEMBERS_METADATA_KEY;
 use drey_client::proto::kv_client::KvClient;
 use drey_client::proto::{
     BatchRequest, Condition, CreateBucketRequest, DeleteOp, DeleteRequest, DescribeBucketRequest, DropBucketRequest,
@@ -190,6 +193,27 @@ fn health_is_told_once_and_as_a_stream() {
         let quiet = async { check("").await.map(|_| None::<Option<HealthCheckResponse>>) };
         let first = futures_lite::future::or(async { more.await.map(Some) }, quiet).await.unwrap();
         assert_eq!(first, None);
+    });
+}
+
+#[test]
+fn each_connection_is_told_once_that_the_members_have_changed() {
+    let server = Server::start();
+    run(async {
+        let told = async |kv: &mut KvClient<Channel>, key: &'static str| {
+            let metadata = match kv.get(get(key)).await {
+                Ok(response) => response.metadata().clone(),
+                Err(status) => status.metadata().clone(),
+            };
+            metadata.get(MEMBERS_METADATA_KEY).map(|changes| changes.to_str().unwrap().to_owned())
+        };
+        let mut kv = server.kv().await;
+        assert_eq!(told(&mut kv, "any").await, None);
+        server.seen.member_changes.store(3, Ordering::SeqCst);
+        // Errors tell, too.
+        assert_eq!(told(&mut kv, "fails:0").await.as_deref(), Some("3"));
+        assert_eq!(told(&mut kv, "any").await, None);
+        assert_eq!(told(&mut server.kv().await, "any").await.as_deref(), Some("3"));
     });
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -63,6 +63,8 @@ pub struct Seen {
     pub open_views: AtomicUsize,
     /// Calls that are waiting.
     pub waiting: AtomicUsize,
+    /// What the node says of its members, for a test to set.
+    pub member_changes: AtomicU64,
     /// Scans that began.
     pub scans: AtomicUsize,
 }
@@ -117,6 +119,10 @@ impl Fake {
 impl Backend for Fake {
     fn groups(&self) -> u32 {
         GROUPS
+    }
+
+    fn member_changes(&self) -> u64 {
+        self.seen.member_changes.load(Ordering::SeqCst)
     }
 
     async fn call(&self, operation: Operation, deadline_ms: u64) -> Result<Reply, Error> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod calls;
+mod cancelled;
 mod fake;
 mod refused;
 mod scans;

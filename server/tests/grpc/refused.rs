@@ -117,7 +117,8 @@ fn a_deadline_is_passed_on() {
             std::str::from_utf8(&entry.value).unwrap().parse().unwrap()
         };
         assert_eq!(given_ms(None).await, 10_000);
-        assert_eq!(given_ms(Some(Duration::from_secs(2))).await, 2_000);
+        // A little less, so that the answer is there in time.
+        assert_eq!(given_ms(Some(Duration::from_secs(2))).await, 1_800);
         assert_eq!(given_ms(Some(Duration::from_secs(86_400))).await, 300_000);
 
         let mut request = Request::new(get("any"));

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use drey_client::Client;
+use drey_client::proto::{Member, member::Role};
 
 pub struct Cluster {
     directory: tempfile::TempDir,
@@ -46,6 +47,12 @@ impl Cluster {
         let running = self.running().into_iter().map(|node| self.members[node].1.clone());
         let seeds = running.collect::<Vec<_>>().join(",");
         self.add(name, vec!["--join".to_owned(), seeds])
+    }
+
+    /// Starts a further node that joins by way of these addresses, with these options.
+    pub fn join_with(&mut self, name: &str, seeds: &str, options: &[&str]) -> usize {
+        let words = [&["--join", seeds], options].concat();
+        self.add(name, words.into_iter().map(str::to_owned).collect())
     }
 
     fn add(&mut self, name: &str, options: Vec<String>) -> usize {
@@ -199,6 +206,27 @@ impl Cluster {
                 assert!(Instant::now() < deadline, "node {node} is not reached by all\n{}", self.logs());
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
+        }
+    }
+}
+
+impl Cluster {
+    /// Waits until so many members vote and are reachable, as a node sees it.
+    pub async fn settled(&self, node: usize, members: usize, within: Duration) {
+        let client = Client::builder([self.address(node)]).discover(false).connect().unwrap();
+        let deadline = Instant::now() + within;
+        loop {
+            let status = client.status().await;
+            let good = |member: &Member| member.role() == Role::Voter && member.reachable;
+            if status.as_ref().is_ok_and(|status| {
+                status.members.len() == members
+                    && status.members.iter().all(good)
+                    && status.groups.iter().all(|group| group.leader != 0)
+            }) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{members} members expected: {status:#?}\n{}", self.logs());
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }

@@ -111,7 +111,7 @@ fn info() -> impl Strategy<Value = BucketInfo> {
 }
 
 fn error() -> impl Strategy<Value = Error> {
-    ("\\PC{0,60}", 0..13).prop_map(|(text, kind)| match kind {
+    ("\\PC{0,60}", 0..15).prop_map(|(text, kind)| match kind {
         0 => Error::BucketNotFound(text),
         1 => Error::BucketExists(text),
         2 => Error::InvalidArgument(text),
@@ -124,7 +124,9 @@ fn error() -> impl Strategy<Value = Error> {
         9 => Error::QuotaExceeded(text),
         10 => Error::DeadlineExceeded,
         11 => Error::Compacted(text),
-        _ => Error::DataLoss(text),
+        12 => Error::DataLoss(text),
+        13 => Error::Refused(text),
+        _ => Error::NotFound(text),
     })
 }
 

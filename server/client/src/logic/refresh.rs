@@ -8,13 +8,15 @@ pub(super) struct Refresh {
     under_way: bool,
     begun_ms: Option<u64>,
     succeeded_ms: Option<u64>,
+    /// Who said that it knows more of the members than was known.
+    pub(super) knows_more: Option<EndpointId>,
     /// One bit for each endpoint that did not answer since one did.
     pub(super) tried: u64,
 }
 
 impl Default for Refresh {
     fn default() -> Refresh {
-        Refresh { wanted: true, under_way: false, begun_ms: None, succeeded_ms: None, tried: 0 }
+        Refresh { wanted: true, under_way: false, begun_ms: None, succeeded_ms: None, knows_more: None, tried: 0 }
     }
 }
 
@@ -37,7 +39,8 @@ impl Refresh {
 
     pub(super) fn succeeded(&mut self, now_ms: u64) {
         self.under_way = false;
-        self.wanted = false;
+        // What was heard while this was under way may not be in its answer.
+        self.wanted = self.knows_more.is_some();
         self.tried = 0;
         self.succeeded_ms = Some(now_ms);
     }

@@ -370,6 +370,23 @@ fn leaders_are_asked_for_at_first_after_trouble_and_now_and_then() {
 }
 
 #[test]
+fn a_node_that_knows_more_of_the_members_is_asked_at_once_and_once() {
+    let mut script = Script::new(Kind::Read, &[N1, N2, N3]);
+    let first = script.router.poll_refresh(0).expect("nothing is known yet");
+    let [_, n2, n3] = script.router.endpoints().collect::<Vec<_>>()[..] else { panic!("three endpoints") };
+    // While the first answer is under way, and after it.
+    assert!(script.router.heard_of_members(n3, 1));
+    assert_eq!(script.router.poll_refresh(200), None, "one at a time");
+    script.router.learn(200, first, &view(1, 1, 5)).expect("the same cluster");
+    assert_eq!(script.router.poll_refresh(200), Some(n3));
+    script.router.learn(200, n3, &view(3, 1, 5)).expect("the same cluster");
+    assert!(!script.router.heard_of_members(n2, 1), "it is no news");
+    assert_eq!(script.router.poll_refresh(1_000), None);
+    assert!(script.router.heard_of_members(n2, 2));
+    assert_eq!(script.router.poll_refresh(1_000), Some(n2));
+}
+
+#[test]
 fn the_same_seed_and_script_give_the_same_steps() {
     let run = |seed: u64| {
         let mut router = Router::new(Policy::default(), [N1, N2, N3], seed);
