@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 
 use crate::limits::CLOCK_JUMP_MS_MAX;
 use crate::machine::entry::Stamp;
+use crate::mutation::{Mutation, is_on};
 use crate::types::{NodeId, Term, Tick};
 
 /// What a replica tells a new leader. Times are in milliseconds.
@@ -43,7 +44,7 @@ pub struct Told {
 impl Told {
     /// Whether it knows how far the clock has moved. A clock that has not begun does not move.
     fn has_counted(&self) -> bool {
-        self.ran_since && self.clock_ms > 0
+        self.ran_since && (self.clock_ms > 0 || is_on(Mutation::ClockNeverStamped))
     }
 }
 
@@ -114,7 +115,7 @@ impl GroupClock {
     /// An entry with this stamp came to the end of the log, its leader's or this replica's own; or a snapshot did.
     pub fn saw(&mut self, term: Term, stamp: Stamp, now: Tick) {
         let Stamp { clock_ms, walls_ahead_ms } = stamp;
-        if clock_ms == 0 {
+        if clock_ms == 0 && !is_on(Mutation::ClockNeverStamped) {
             // A snapshot of a group in which nothing was stamped yet: nobody has seen its clock.
             return;
         }
@@ -212,7 +213,8 @@ impl GroupClock {
             return None;
         }
         let from_ms = self.estimate_ms(now);
-        let to_ms = begin_ms(&told.values().copied().collect::<Vec<_>>()).max(self.logged_ms);
+        let floor_ms = if is_on(Mutation::ClockGoesBack) { 0 } else { self.logged_ms };
+        let to_ms = begin_ms(&told.values().copied().collect::<Vec<_>>()).max(floor_ms);
         let walls: BTreeMap<_, _> =
             told.iter().map(|(&id, told)| (id, ahead_ms(told.wall_ms, to_ms, now.mono_ms - since_ms))).collect();
         let (_, walls_ahead_ms) = medians(walls.values().copied());
@@ -232,7 +234,8 @@ impl GroupClock {
 /// What the clock shows at least, by what a quorum told.
 fn begin_ms(told: &[Told]) -> u64 {
     let begun = told.iter().filter(|told| told.clock_ms > 0);
-    let newest = begun.map(|told| told.term).max().unwrap_or_default();
+    let terms = begun.map(|told| told.term);
+    let newest = if is_on(Mutation::ClockGoesBack) { terms.min() } else { terms.max() }.unwrap_or_default();
     let shown = |told: &mut dyn Iterator<Item = &Told>| told.map(|told| told.clock_ms).max().unwrap_or_default();
     if told.iter().any(|told| told.term == newest && told.has_counted()) {
         shown(&mut told.iter().filter(|told| told.term == newest))

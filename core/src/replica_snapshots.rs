@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::mutation::{Mutation, is_on};
 use crate::output::{Event, Output};
 use crate::raft::Message;
 use crate::replica::{Replica, Turn};
@@ -34,6 +35,11 @@ impl Replica {
         match self.sending.by_ticket(ticket) {
             Some((peer, transfer)) => {
                 transfer.active_ms = turn.now.mono_ms;
+                let configuration = match is_on(Mutation::SnapshotConfigurationAhead) {
+                    true => self.raft.configuration().encode(),
+                    false => meta.configuration,
+                };
+                let meta = SnapshotMeta { configuration, ..meta };
                 self.raft.offer_snapshot(peer, Some(&meta));
                 turn.out.push(Output::Report(Event::SnapshotSending(self.group, peer, meta.index)));
                 transfer.meta = Some(meta);

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use drey_core::log::{BLOCK_BYTES, SegmentId};
+use drey_core::mutation::{Mutation, is_on};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::faults::{Fault, Faults};
@@ -35,6 +36,8 @@ struct Segment {
     cached: BTreeMap<usize, Sector>,
     /// Up to here its blocks hold bytes whose sync was reported: they must not be written again.
     synced_end: u64,
+    /// Its entry in the directory is not certain.
+    unlisted: bool,
 }
 
 /// What a process has asked for and was not told the end of.
@@ -139,7 +142,8 @@ impl Disk {
                 self.synced_bytes += bytes.len() as u64;
             }
             Some(InFlight::Prepare { segment, header, bytes, recycled }) => {
-                let mut file = Segment { bytes, ..recycled.unwrap_or_default() };
+                let unlisted = is_on(Mutation::DirectoryEntryNotSynced);
+                let mut file = Segment { bytes, unlisted, ..recycled.unwrap_or_default() };
                 file.write(0, &header, self.lies);
                 file.synced_end = header.len() as u64;
                 self.synced_hash = xxh3_64_with_seed(&header, self.synced_hash);
@@ -148,6 +152,13 @@ impl Disk {
                 self.deleted.clear();
             }
             None => {}
+        }
+    }
+
+    /// The effect failed: some of it was written, or nothing. No later sync brings the rest.
+    pub fn fail(&mut self, op: DiskOp, faults: &mut Faults) {
+        if let Some(op) = self.in_flight.remove(&op) {
+            self.cut_off(op, faults);
         }
     }
 
@@ -198,6 +209,7 @@ impl Disk {
             faults.happened_times(Fault::WriteTorn, u64::from(kept > 0 && kept < all));
             faults.happened_times(Fault::WriteKept, u64::from(all > 0 && kept == all));
         }
+        self.segments.retain(|_, file| !file.unlisted || rng.chance(500));
         for (segment, file) in std::mem::take(&mut self.deleted) {
             if self.rng.chance(300) && !self.segments.contains_key(&segment) {
                 faults.happened(Fault::SegmentCameBack);

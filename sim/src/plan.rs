@@ -77,6 +77,8 @@ pub struct StoragePlan {
     pub slow_job: u32,
     /// How long, at most.
     pub slow_ms_max: u64,
+    /// The sync of one log write in so many fails; 0: of none.
+    pub one_fails_in: u64,
 }
 
 /// Of the clients.
@@ -94,6 +96,8 @@ pub struct ClientPlan {
     pub reads: u32,
     /// The longest value, mostly.
     pub value_bytes_max: u64,
+    /// How often somebody opens more sessions in a group than it keeps.
+    pub floods: usize,
 }
 
 /// How often each planned fault is chosen, relative to the others.
@@ -160,6 +164,7 @@ impl Plan {
                 slow_sync: sometimes(rng, 20),
                 slow_job: sometimes(rng, 20),
                 slow_ms_max: rng.between(150, 1_500),
+                one_fails_in: 0,
             },
             clients: ClientPlan {
                 clients: rng.between(5, 9) as usize,
@@ -168,6 +173,7 @@ impl Plan {
                 deadline_ms: (rng.between(200, 500), rng.between(600, 1_500)),
                 reads: rng.between(250, 600) as u32,
                 value_bytes_max: *rng.pick(&[40, 40, 300, 3_000]),
+                floods: if Rng::stream(seed, "floods", 0).chance(30) { 3 } else { 0 },
             },
             weights: FaultWeights {
                 split: rng.below(4),
@@ -189,6 +195,10 @@ impl Plan {
             plan.shards.extend((0..plan.spares).map(|_| rng.between(1, SHARDS_MAX) as u32));
             // Who is a minority changes.
             plan.minority_stays_down = false;
+        }
+        let syncs = &mut Rng::stream(seed, "syncs", 0);
+        if syncs.chance(300) {
+            plan.storage.one_fails_in = syncs.between(300, 3_000);
         }
         plan.ask_densely();
         plan.begin_alone();
@@ -232,7 +242,7 @@ impl Plan {
     /// The states of replicas are compared at every so many indexes: to hash a whole state takes longer than all else, and what
     /// differs stays different.
     pub fn compare_every(&self) -> u64 {
-        if self.is_dense() { 32 } else { 1 }
+        if self.is_dense() || self.clients.floods > 0 { 32 } else { 1 }
     }
 
     /// Hosts of nodes, numbered from 1.

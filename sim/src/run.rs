@@ -9,6 +9,7 @@ use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::shared::Coverage;
 use crate::trace::{Mark, Text, first_difference};
+use crate::trials::Trial;
 use crate::world::World;
 
 /// A run that saw less proves nothing, and fails.
@@ -17,6 +18,8 @@ pub const SIMULATED_MS_MIN: u64 = 30_000;
 pub const COMPLETED_MIN: usize = 500;
 /// As above.
 pub const FAULT_KINDS_MIN: usize = 3;
+/// The law that it does not.
+pub const TOO_LITTLE: &str = "a run that counts";
 /// While too few operations were completed, faults go on, up to so long.
 const FAULTS_MS_MAX: u64 = 90_000;
 /// Within so long after the faults, every group must answer through every node that runs.
@@ -133,6 +136,9 @@ fn play(world: &mut World, plan: &Plan, recovery_ms: &mut u64) -> Result<(), Vio
     *recovery_ms = world.now_ms() - healed_ms;
     world.clients.borrow_mut().add_timed_probes();
     finish_tasks(world, "progress after healing", RECOVERY_MS_MAX)?;
+    if let Some(trial) = Trial::draw(plan) {
+        trial.run(world, plan)?;
+    }
     world.start_all();
     converge(world, plan)?;
     add_last_reads(world);
@@ -263,7 +269,7 @@ fn check_enough(world: &World) -> Result<(), Violation> {
     let (completed, kinds) = (world.clients.borrow().completed, shared.faults.kinds());
     if shared.now_ms < SIMULATED_MS_MIN || completed < COMPLETED_MIN || kinds < FAULT_KINDS_MIN {
         let seen = format!("{} ms, {completed} completed operations, {kinds} kinds of faults", shared.now_ms);
-        return Err(Violation::new("a run that counts", seen));
+        return Err(Violation::new(TOO_LITTLE, seen));
     }
     Ok(())
 }

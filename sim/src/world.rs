@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use drey_core::system::SystemWrite;
-use drey_core::{Incarnation, NodeId};
+use drey_core::{GroupId, Incarnation, NodeId};
 
 use crate::checker::Violation;
 use crate::clients::{Clients, Task};
@@ -121,7 +121,7 @@ impl World {
         // What panics has said so itself.
         let stepped = catch_unwind(AssertUnwindSafe(|| self.driver.step(now_ms)));
         stepped
-            .unwrap_or_else(|_| Err("a host panicked".to_owned()))
+            .unwrap_or_else(|panic| Err(format!("a host panicked: {}", said(&*panic))))
             .map_err(|seen| Violation::new("nothing panics", seen))?;
         self.bury(now_ms);
         match self.shared.borrow().violation() {
@@ -241,6 +241,32 @@ impl World {
     /// How many hosts had no member at first.
     pub fn plan_spares(&self) -> usize {
         self.plan.spares
+    }
+
+    /// The host of the node that leads a group, if there is one that says so.
+    pub fn leader_host(&self, group: GroupId) -> Option<usize> {
+        let nodes = self.nodes.iter().map(|node| node.borrow());
+        let leads = |node: &std::cell::Ref<'_, Node>| {
+            node.process.as_ref().is_some_and(|process| process.sure_voters(group).is_some())
+        };
+        nodes.filter(leads).map(|node| node.host()).next()
+    }
+
+    /// What a node writes from now on is synced then, and not before.
+    pub fn hang_disk(&mut self, host: usize, until_ms: u64) {
+        self.shared.borrow_mut().happened(Fault::DiskHangs, format_args!("host {host} until {until_ms} ms"));
+        if let Some(process) = &mut self.nodes[host - 1].borrow_mut().process {
+            process.disk_hangs_until_ms = until_ms;
+        }
+    }
+
+    /// Cuts a host off from all others, clients aside, or lets it hear and be heard again.
+    pub fn cut_off(&mut self, host: usize, is_off: bool) {
+        for other in (1..=self.plan.hosts()).filter(|&other| other != host) {
+            for way in [(host, other), (other, host)] {
+                if is_off { self.cut(way) } else { self.heal(way) }
+            }
+        }
     }
 
     /// Who the members are and what every group makes of it, for people.
@@ -416,12 +442,18 @@ impl World {
 
     /// Takes what is left of planned faults from the running processes.
     fn calm(&mut self) {
-        let calm = StoragePlan { slow_sync: 0, slow_job: 0, ..self.plan.storage };
+        let calm = StoragePlan { slow_sync: 0, slow_job: 0, one_fails_in: 0, ..self.plan.storage };
         for node in &self.nodes {
             let mut node = node.borrow_mut();
             node.calm(calm);
         }
     }
+}
+
+/// What a panic said.
+fn said(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default()
 }
 
 /// A node on its host.
