@@ -95,21 +95,21 @@ fn clear_oldest(
     replicas: &mut BTreeMap<GroupId, Replica>,
     out: &mut Vec<Output>,
 ) {
-    let Some((_, held)) = log.oldest() else { return };
+    let Some(oldest) = log.oldest() else { return };
     let span = |(&group, replica): (&GroupId, &Replica)| {
         let durable = durable.get(&group).copied().unwrap_or_default();
         let (truncated, last) = (replica.raft.truncated().0, replica.raft.last_index());
         (group, Span { truncated, last, durable })
     };
-    for plan in plan(held, &replicas.iter().map(span).collect()) {
+    for plan in plan(&oldest, &replicas.iter().map(span).collect()) {
         let Some(replica) = replicas.get_mut(&plan.group) else { continue };
         if let Some(index) = plan.truncate {
             replica.raft.truncate(index);
             out.push(Output::Report(Event::Truncated(plan.group, index)));
         }
         log.push(Record::Restated(plan.group, replica.restated()));
-        if let Some((_, last)) = plan.carry {
-            log.push(Record::Carried(plan.group, replica.raft.entries_up_to(last)));
+        for (first, last) in plan.carry.iter() {
+            log.push(Record::Carried(plan.group, replica.raft.entries(first, last)));
         }
     }
     log.release_oldest();

@@ -45,7 +45,7 @@ struct Segment {
 /// What a process has asked for and was not told the end of.
 #[derive(Debug)]
 enum InFlight {
-    Write { segment: SegmentId, offset: u64, bytes: Vec<u8> },
+    Write { segment: SegmentId, offset: u64, bytes: Vec<u8>, hash: u64 },
     Prepare { segment: SegmentId, header: Vec<u8>, bytes: usize, recycled: Option<Segment> },
 }
 
@@ -84,8 +84,8 @@ impl Disk {
         }
     }
 
-    /// Begins to write. An error when the caller breaks the log's rules.
-    pub fn write(&mut self, segment: SegmentId, offset: u64, bytes: Vec<u8>) -> Result<DiskOp, String> {
+    /// Begins to write bytes with this hash. An error when the caller breaks the log's rules.
+    pub fn write(&mut self, segment: SegmentId, offset: u64, bytes: Vec<u8>, hash: u64) -> Result<DiskOp, String> {
         let chain = (segment.epoch, segment.shard);
         let under_way = self.in_flight.values().any(|op| match op {
             InFlight::Write { segment, .. } => (segment.epoch, segment.shard) == chain,
@@ -104,7 +104,7 @@ impl Disk {
         if offset < file.synced_end {
             return Err(format!("{segment}: synced bytes at {offset} are written again, up to {}", file.synced_end));
         }
-        Ok(self.begin(InFlight::Write { segment, offset, bytes }))
+        Ok(self.begin(InFlight::Write { segment, offset, bytes, hash }))
     }
 
     /// Begins to make a segment of `bytes` bytes with this header.
@@ -134,14 +134,14 @@ impl Disk {
     /// The effect is done and synced.
     pub fn finish(&mut self, op: DiskOp) {
         match self.in_flight.remove(&op) {
-            Some(InFlight::Write { segment, offset, bytes }) => {
+            Some(InFlight::Write { segment, offset, bytes, hash }) => {
                 // Unless it was deleted meanwhile.
                 if let Some(file) = self.segments.get_mut(&segment) {
                     file.write(offset, &bytes, self.lies);
                     file.synced_end = offset + bytes.len() as u64;
                     file.attested_end = offset;
                 }
-                self.synced_hash = xxh3_64_with_seed(&bytes, self.synced_hash ^ offset ^ segment.number);
+                self.synced_hash = xxh3_64_with_seed(&hash.to_le_bytes(), self.synced_hash ^ offset ^ segment.number);
                 self.synced_bytes += bytes.len() as u64;
             }
             Some(InFlight::Prepare { segment, header, bytes, recycled }) => {
@@ -224,7 +224,7 @@ impl Disk {
     fn cut_off(&mut self, op: InFlight, faults: &mut Faults) {
         let kept_per_mille = *self.rng.pick(&[0, 1000, 500, 900]);
         match op {
-            InFlight::Write { segment, offset, bytes } => {
+            InFlight::Write { segment, offset, bytes, .. } => {
                 if let Some(file) = self.segments.get_mut(&segment) {
                     let rng = &mut self.rng;
                     file.cache(offset, &bytes, |_| rng.chance(kept_per_mille));
@@ -319,6 +319,7 @@ impl Segment {
     fn make_durable(&mut self, start: usize, bytes: &[u8]) {
         let end = start + bytes.len();
         if self.durable.len() < end {
+            self.durable.reserve_exact(self.bytes.saturating_sub(self.durable.len()));
             self.durable.resize(end, 0);
         }
         self.durable[start..end].copy_from_slice(bytes);
@@ -368,7 +369,7 @@ mod tests {
     }
 
     fn write(disk: &mut Disk, block: u64, byte: u8) -> DiskOp {
-        disk.write(id(0), block * BLOCK_BYTES as u64, vec![byte; 2 * BLOCK_BYTES]).expect("a good write")
+        disk.write(id(0), block * BLOCK_BYTES as u64, vec![byte; 2 * BLOCK_BYTES], 0).expect("a good write")
     }
 
     #[test]
@@ -430,12 +431,12 @@ mod tests {
     fn broken_rules_are_noticed() {
         let (mut disk, mut faults) = prepared(1);
         let op = write(&mut disk, 1, 7);
-        assert!(disk.write(id(0), 5 * BLOCK_BYTES as u64, vec![1; BLOCK_BYTES]).is_err(), "two writes under way");
+        assert!(disk.write(id(0), 5 * BLOCK_BYTES as u64, vec![1; BLOCK_BYTES], 0).is_err(), "two writes under way");
         disk.finish(op);
-        assert!(disk.write(id(0), BLOCK_BYTES as u64, vec![1; BLOCK_BYTES]).is_err(), "synced bytes written again");
-        assert!(disk.write(id(0), 3 * BLOCK_BYTES as u64 + 1, vec![1; BLOCK_BYTES]).is_err(), "not aligned");
-        assert!(disk.write(id(0), 7 * BLOCK_BYTES as u64, vec![1; 2 * BLOCK_BYTES]).is_err(), "past the end");
-        assert!(disk.write(id(1), BLOCK_BYTES as u64, vec![1; BLOCK_BYTES]).is_err(), "no such segment");
+        assert!(disk.write(id(0), BLOCK_BYTES as u64, vec![1; BLOCK_BYTES], 0).is_err(), "synced bytes written again");
+        assert!(disk.write(id(0), 3 * BLOCK_BYTES as u64 + 1, vec![1; BLOCK_BYTES], 0).is_err(), "not aligned");
+        assert!(disk.write(id(0), 7 * BLOCK_BYTES as u64, vec![1; 2 * BLOCK_BYTES], 0).is_err(), "past the end");
+        assert!(disk.write(id(1), BLOCK_BYTES as u64, vec![1; BLOCK_BYTES], 0).is_err(), "no such segment");
         assert!(disk.prepare(id(0), vec![0; BLOCK_BYTES], BYTES, &mut faults).is_err(), "prepared twice");
     }
 

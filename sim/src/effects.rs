@@ -9,6 +9,7 @@ use drey_core::request::{Command, Reply};
 use drey_core::storage::StorageJob;
 use drey_core::system::Members;
 use drey_core::{Effects, Error, Event, NodeId, Output, RequestId};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::checker::Violation;
 use crate::disk::Disk;
@@ -86,10 +87,11 @@ impl Effects for Performer<'_> {
                 let mut bytes = vec![0; write.len()];
                 write.encode_into(&mut bytes);
                 let (node, number) = (self.node, self.number);
-                self.shared.trace.bytes(&bytes, format_args!("n{node}.{number} -> {ticket:?} {write:?}"));
+                let hash = xxh3_64(&bytes);
+                self.shared.trace.identified(&hash, format_args!("n{node}.{number} -> {ticket:?} {write:?}"));
                 let due_ms = self.synced_ms();
                 let fails = self.storage.one_fails_in > 0 && self.rng.below(self.storage.one_fails_in) == 0;
-                let started = self.disk.write(write.segment, write.offset, bytes);
+                let started = self.disk.write(write.segment, write.offset, bytes, hash);
                 let completion = if fails { Completion::LogFails } else { Completion::Log };
                 started.map(|op| self.pending.push(due_ms, completion(number, ticket, op)))
             }

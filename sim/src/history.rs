@@ -185,8 +185,12 @@ pub struct History {
 }
 
 impl History {
-    /// The operations of one object, in the order of their calls.
-    pub fn of(&self, object: ObjectId) -> Vec<&Operation> {
-        self.operations.iter().filter(|operation| operation.object == object).collect()
+    /// The operations of each object, in the order of their calls.
+    pub fn by_object(&self) -> Vec<Vec<&Operation>> {
+        let mut objects = vec![Vec::new(); self.groups.len()];
+        for operation in &self.operations {
+            objects[operation.object.0].push(operation);
+        }
+        objects
     }
 }

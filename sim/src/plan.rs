@@ -230,6 +230,12 @@ impl Plan {
             self.clients.think_ms_max = rng.between(5, 30);
             // Their states are large.
             self.transfer.chunk_bytes = TransferLimits::default().chunk_bytes;
+            self.timing.tick_ms = 100;
+            // A store that takes longer for a job does not keep up with so many, and is behind for as long after the faults as
+            // they lasted.
+            self.storage.job_ms_max = self.storage.job_ms_max.min(4);
+            self.storage.slow_job = self.storage.slow_job.min(3);
+            self.network.latency_ms_max = self.network.latency_ms_max.min(20);
         }
     }
 
@@ -241,7 +247,7 @@ impl Plan {
     /// The states of replicas are compared at every so many indexes: to hash a whole state takes longer than all else, and what
     /// differs stays different.
     pub fn compare_every(&self) -> u64 {
-        if self.is_dense() || self.clients.floods > 0 { 16 } else { 1 }
+        if self.is_dense() || self.clients.floods > 0 { 32 } else { 1 }
     }
 
     /// Hosts of nodes, numbered from 1.

@@ -73,12 +73,6 @@ impl Trace {
         self.hash = values.finish();
     }
 
-    /// Takes down an event that these bytes identify; `text` says it to people.
-    pub fn bytes(&mut self, bytes: &[u8], text: fmt::Arguments<'_>) {
-        self.hash = fold(self.hash, xxh3_64(bytes));
-        self.note(text);
-    }
-
     fn note(&mut self, text: fmt::Arguments<'_>) {
         self.events += 1;
         let now_ms = self.now_ms;
@@ -232,7 +226,6 @@ mod tests {
         let run = |events: &[&str]| {
             let mut trace = Trace::new(Text::None);
             events.iter().for_each(|event| trace.event(format_args!("{event}")));
-            trace.bytes(b"xyz", format_args!("bytes"));
             trace.hash()
         };
         assert_eq!(run(&["a", "b"]), run(&["a", "b"]));

@@ -17,6 +17,7 @@ use crate::types::{ClusterId, GroupId, LogIndex, NodeId, Term};
 mod batch;
 mod damage;
 mod merge;
+mod ranges;
 mod record;
 mod recovery;
 pub mod retention;
@@ -27,10 +28,11 @@ mod writer;
 
 pub use damage::{Damage, DamageKind};
 pub use merge::GroupLog;
+pub use ranges::Ranges;
 pub use recovery::{LogScan, RecoveredLog, SealWrite};
 pub use segment::{SegmentHeader, SegmentId};
 pub use write::LogWrite;
-pub use writer::{LogWriter, UnknownCompletion};
+pub use writer::{LogWriter, Oldest, UnknownCompletion};
 
 /// Writes are whole blocks at block boundaries: a block that holds synced bytes is never written again.
 pub const BLOCK_BYTES: usize = 4096;

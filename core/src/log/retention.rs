@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 
+use super::{Oldest, Ranges};
 use crate::mutation::{Mutation, is_on};
 use crate::types::{GroupId, LogIndex};
 
@@ -26,25 +27,28 @@ pub struct Span {
 }
 
 /// What to do with a replica before a segment goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Whose.
     pub group: GroupId,
     /// Entries up to this one go; none if they are gone already.
     pub truncate: Option<LogIndex>,
-    /// The first and the last entry that must be written again, if there are any.
-    pub carry: Option<(LogIndex, LogIndex)>,
+    /// The entries that must be written again.
+    pub carry: Ranges,
 }
 
-/// What to do with each replica before the segment goes that holds `highest` of each group. Only what it holds is
-/// truncated: entries that cost nothing stay for followers that are behind.
-pub fn plan(highest: &BTreeMap<GroupId, LogIndex>, replicas: &BTreeMap<GroupId, Span>) -> Vec<Plan> {
+/// What to do with each replica before this segment goes. Only what it holds is truncated: entries that cost nothing stay for
+/// followers that are behind. Only what nothing newer holds is written again. (If anything newer holds an entry of that place, it
+/// holds the one that counts: what comes later in the log counts, and what removed that would have removed this one, too.)
+pub fn plan(oldest: &Oldest, replicas: &BTreeMap<GroupId, Span>) -> Vec<Plan> {
     let plan = |(&group, span): (&GroupId, &Span)| {
         // What it held beyond the last entry has been overwritten since.
-        let held = highest.get(&group).copied().unwrap_or_default().min(span.last);
+        let held = oldest.held.get(&group).and_then(Ranges::last).unwrap_or_default().min(span.last);
         let truncate = Some(held.min(span.durable)).filter(|index| *index > span.truncated);
         let first = LogIndex(truncate.unwrap_or(span.truncated).0 + 1);
-        Plan { group, truncate, carry: (first <= held && !is_on(Mutation::RetentionForgets)).then_some((first, held)) }
+        let only = oldest.only.get(&group).filter(|_| !is_on(Mutation::RetentionForgets));
+        let carry = only.map(|only| only.within(first, held)).unwrap_or_default();
+        Plan { group, truncate, carry }
     };
     replicas.iter().map(plan).collect()
 }
@@ -53,15 +57,41 @@ pub fn plan(highest: &BTreeMap<GroupId, LogIndex>, replicas: &BTreeMap<GroupId, 
 mod tests {
     use super::*;
 
+    use crate::log::SegmentId;
+
     const GROUP: GroupId = GroupId(3);
 
-    fn plan_of(highest: Option<u64>, truncated: u64, last: u64, durable: u64) -> (Option<u64>, Option<(u64, u64)>) {
-        let highest = highest.map(|index| (GROUP, LogIndex(index))).into_iter().collect();
+    fn oldest(group: GroupId, held: Ranges, newer: &Ranges) -> Oldest {
+        let mut only = held.clone();
+        only.remove(newer);
+        let segment = SegmentId { epoch: 1, shard: 0, number: 0 };
+        Oldest { segment, held: [(group, held)].into(), only: [(group, only)].into() }
+    }
+
+    /// Of a segment that holds all up to `highest`, behind which newer ones hold `newer`.
+    fn plan_with(highest: Option<u64>, newer: Ranges, span: (u64, u64, u64)) -> (Option<u64>, Vec<(u64, u64)>) {
+        let held = highest.map_or(Ranges::default(), |highest| Ranges::of(LogIndex(1), LogIndex(highest)));
+        let (truncated, last, durable) = span;
         let span = Span { truncated: LogIndex(truncated), last: LogIndex(last), durable: LogIndex(durable) };
-        let plans = plan(&highest, &BTreeMap::from([(GROUP, span)]));
+        let plans = plan(&oldest(GROUP, held, &newer), &BTreeMap::from([(GROUP, span)]));
         assert_eq!(plans.len(), 1);
         assert_eq!(plans[0].group, GROUP);
-        (plans[0].truncate.map(|index| index.0), plans[0].carry.map(|(first, last)| (first.0, last.0)))
+        let carry = plans[0].carry.iter().map(|(first, last)| (first.0, last.0)).collect();
+        (plans[0].truncate.map(|index| index.0), carry)
+    }
+
+    fn plan_of(highest: Option<u64>, truncated: u64, last: u64, durable: u64) -> (Option<u64>, Option<(u64, u64)>) {
+        let (truncate, carry) = plan_with(highest, Ranges::default(), (truncated, last, durable));
+        assert!(carry.len() < 2);
+        (truncate, carry.first().copied())
+    }
+
+    #[test]
+    fn what_newer_segments_hold_is_not_carried_again() {
+        let newer = Ranges::of(LogIndex(12), LogIndex(14));
+        assert_eq!(plan_with(Some(20), newer.clone(), (5, 50, 9)), (Some(9), vec![(10, 11), (15, 20)]));
+        assert_eq!(plan_with(Some(20), newer, (5, 50, 13)), (Some(13), vec![(15, 20)]));
+        assert_eq!(plan_with(Some(20), Ranges::of(LogIndex(6), LogIndex(30)), (5, 50, 5)), (None, vec![]));
     }
 
     #[test]
@@ -94,7 +124,7 @@ mod tests {
 
     #[test]
     fn groups_that_are_only_in_the_segment_are_not_ours_to_restate() {
-        let highest = BTreeMap::from([(GroupId(9), LogIndex(7))]);
-        assert_eq!(plan(&highest, &BTreeMap::new()), vec![]);
+        let oldest = oldest(GroupId(9), Ranges::of(LogIndex(1), LogIndex(7)), &Ranges::default());
+        assert_eq!(plan(&oldest, &BTreeMap::new()), vec![]);
     }
 }

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 use thiserror::Error;
 
 use crate::output::Output;
-use crate::types::{GroupId, LogIndex, Ticket};
+use crate::types::{GroupId, Ticket};
 
 use super::batch::{BATCH_HEADER_BYTES, BatchHeader, BatchKind};
 use super::segment::{checksum_seed, data_end, payload_room};
-use super::{BLOCK_BYTES, LOG_BATCH_BYTES_MAX, LogConfig, LogWrite, Record, SegmentId};
+use super::{BLOCK_BYTES, LOG_BATCH_BYTES_MAX, LogConfig, LogWrite, Ranges, Record, SegmentId};
 
 /// So many empty ticks after a write, a batch is written that attests it. Fewer would double the writes of a shard
 /// with little to do; more would leave its last write unattested for longer.
@@ -93,7 +93,19 @@ enum Next {
 #[derive(Debug)]
 struct Live {
     segment: SegmentId,
-    highest: BTreeMap<GroupId, LogIndex>,
+    /// Where its entries were in each group's log when they were written.
+    held: BTreeMap<GroupId, Ranges>,
+}
+
+/// What the oldest segment holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Oldest {
+    /// Which it is.
+    pub segment: SegmentId,
+    /// The entries of each group.
+    pub held: BTreeMap<GroupId, Ranges>,
+    /// Of these, the ones that were not pushed again since.
+    pub only: BTreeMap<GroupId, Ranges>,
 }
 
 /// A segment on its way out: first the records up to `mark` are written, then a synced batch says that it is not
@@ -271,11 +283,22 @@ impl LogWriter {
         Ok(self.durable)
     }
 
-    /// The oldest segment and the highest index of each group of which it holds entries; none while there is only the
-    /// one that is being written.
-    pub fn oldest(&self) -> Option<(SegmentId, &BTreeMap<GroupId, LogIndex>)> {
+    /// The oldest segment and what it holds; none while there is only the one that is being written.
+    pub fn oldest(&self) -> Option<Oldest> {
         let oldest = self.live.front().filter(|_| self.live.len() > 1)?;
-        Some((oldest.segment, &oldest.highest))
+        let mut only = oldest.held.clone();
+        let newer = self.live.iter().skip(1).flat_map(|live| &live.held);
+        for (group, held) in newer {
+            if let Some(only) = only.get_mut(group) {
+                only.remove(held);
+            }
+        }
+        for record in self.pending.iter().map(|pending| &pending.record) {
+            if let Some(only) = only.get_mut(&record.group()) {
+                only.remove(&Ranges::of_entries(record.entries()));
+            }
+        }
+        Some(Oldest { segment: oldest.segment, held: oldest.held.clone(), only })
     }
 
     /// How many segments hold something that was not given up yet.
@@ -287,7 +310,9 @@ impl LogWriter {
     /// that is synced, and a batch that says so, `turn` emits [`Output::ReleaseSegment`]. Returns the segment, or none
     /// if there is only the one that is being written.
     pub fn release_oldest(&mut self) -> Option<SegmentId> {
-        self.oldest()?;
+        if self.live.len() < 2 {
+            return None;
+        }
         let segment = self.live.pop_front()?.segment;
         self.releases.push_back(Release { segment, mark: self.pushed });
         Some(segment)
@@ -418,14 +443,11 @@ impl LogWriter {
 
     fn hold(&mut self, segment: SegmentId, records: &[Record]) {
         if self.live.back().is_none_or(|live| live.segment != segment) {
-            self.live.push_back(Live { segment, highest: BTreeMap::new() });
+            self.live.push_back(Live { segment, held: BTreeMap::new() });
         }
         let Some(live) = self.live.back_mut() else { return };
-        for record in records {
-            if let Some(last) = record.entries().last() {
-                let highest = live.highest.entry(record.group()).or_default();
-                *highest = last.index.max(*highest);
-            }
+        for record in records.iter().filter(|record| !record.entries().is_empty()) {
+            live.held.entry(record.group()).or_default().add(&Ranges::of_entries(record.entries()));
         }
     }
 }

@@ -84,8 +84,10 @@ impl LogInMemory {
         self.truncated.0.0 + self.entries.len() as u64
     }
 
-    pub fn entries_up_to(&self, index: LogIndex) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().take_while(move |entry| entry.index <= index.0)
+    /// Those that are there of the entries from `first` to `last`, both included.
+    pub fn entries_between(&self, first: LogIndex, last: LogIndex) -> impl Iterator<Item = &Entry> {
+        let begin = self.entries.partition_point(|entry| entry.index < first.0);
+        self.entries.iter().skip(begin).take_while(move |entry| entry.index <= last.0)
     }
 
     /// About how many bytes the entries behind `index` have.

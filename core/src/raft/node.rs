@@ -470,9 +470,9 @@ impl RaftNode {
         LogIndex(self.raw.store().last())
     }
 
-    /// The entries from the truncation point up to `index`.
-    pub fn entries_up_to(&self, index: LogIndex) -> Vec<LogEntry> {
-        self.raw.store().entries_up_to(index).cloned().map(from_raft).collect()
+    /// The entries from `first` to `last`, both included.
+    pub fn entries(&self, first: LogIndex, last: LogIndex) -> Vec<LogEntry> {
+        self.raw.store().entries_between(first, last).cloned().map(from_raft).collect()
     }
 
     /// About how many bytes the entries behind `index` have.

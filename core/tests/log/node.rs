@@ -296,7 +296,7 @@ impl Node {
 
     /// Gives up the oldest segment of a shard, as [`retention`] says.
     fn release(&mut self, shard: usize, choices: &mut Choices) {
-        let Some((oldest, highest)) = self.shards[shard].writer.oldest() else { return };
+        let Some(oldest) = self.shards[shard].writer.oldest() else { return };
         let mut spans = BTreeMap::new();
         for (group, log) in &self.latest {
             if self.shard_of(*group) as usize == shard {
@@ -305,21 +305,22 @@ impl Node {
                 spans.insert(*group, Span { truncated, last, durable });
             }
         }
-        for plan in retention::plan(highest, &spans) {
+        for plan in retention::plan(&oldest, &spans) {
             let log = &self.latest[&plan.group];
             let truncated = plan.truncate.map_or(log.truncated, |index| (index, model::term_at(log, index)));
             let restated =
                 Restated { hard_state: log.hard_state, truncated, last: log.last(), intent: log.intent.clone() };
-            let carried = plan.carry.map(|(first, last)| {
+            let carried = |(first, last)| {
                 log.entries.iter().filter(|entry| (first..=last).contains(&entry.index)).cloned().collect::<Vec<_>>()
-            });
+            };
+            let carried: Vec<_> = plan.carry.iter().map(carried).collect();
             self.push(Record::Restated(plan.group, restated));
-            if let Some(entries) = carried {
+            for entries in carried {
                 self.fired.carried += entries.len();
                 self.push(Record::Carried(plan.group, entries));
             }
         }
-        assert_eq!(self.shards[shard].writer.release_oldest(), Some(oldest));
+        assert_eq!(self.shards[shard].writer.release_oldest(), Some(oldest.segment));
     }
 
     fn crash(&mut self, choices: &mut Choices) {

@@ -143,8 +143,10 @@ fn a_segment_goes_once_what_it_alone_held_is_synced_further_on_and_said_to_be() 
     for index in 1..=3 {
         chain.push_and_write(append(index, 10));
     }
-    let (oldest, highest) = chain.writer.oldest().expect("two segments");
-    assert_eq!((oldest.number, highest.get(&GROUP)), (0, Some(&LogIndex(2))));
+    let oldest = chain.writer.oldest().expect("two segments");
+    assert_eq!((oldest.segment.number, oldest.held[&GROUP].last()), (0, Some(LogIndex(2))));
+    assert_eq!(oldest.only, oldest.held);
+    let oldest = oldest.segment;
     assert_eq!(chain.writer.live_segments(), 2);
     let restated = Restated {
         hard_state: HardState::default(),

@@ -50,23 +50,23 @@ const STEPS_MAX: u64 = 3_000_000;
 pub fn check_history(history: &History) -> Result<(), Violation> {
     versions::check(history)?;
     durable::check(history)?;
-    (0..history.groups.len()).try_for_each(|object| check_object(history, ObjectId(object)))
+    let objects = history.by_object();
+    objects.iter().enumerate().try_for_each(|(object, operations)| check_object(history, ObjectId(object), operations))
 }
 
-fn check_object(history: &History, object: ObjectId) -> Result<(), Violation> {
-    let operations = history.of(object);
+fn check_object(history: &History, object: ObjectId, operations: &[&Operation]) -> Result<(), Violation> {
     let known = model::Versions::gather(operations.iter().copied()).map_err(|seen| {
-        Violation::new("one version for each value", describe(history, object, &operations, &[], &seen))
+        Violation::new("one version for each value", describe(history, object, operations, &[], &seen))
     })?;
-    match linearizable::check(&operations, &known, STEPS_MAX) {
+    match linearizable::check(operations, &known, STEPS_MAX) {
         Verdict::Linearizable => Ok(()),
         Verdict::Broken(longest) => Err(Violation::new(
             "linearizability",
-            describe(history, object, &operations, &longest, "no order of the operations explains the answers"),
+            describe(history, object, operations, &longest, "no order of the operations explains the answers"),
         )),
         Verdict::Undecided => Err(Violation::new(
             UNDECIDED,
-            describe(history, object, &operations, &[], "undecided: the search ran out of steps"),
+            describe(history, object, operations, &[], "undecided: the search ran out of steps"),
         )),
     }
 }
