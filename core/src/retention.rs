@@ -56,7 +56,11 @@ impl Retention {
         out: &mut Vec<Output>,
     ) {
         match &self.step {
-            Step::Idle if log.live_segments() > limits.segments_kept && now_ms >= self.look_ms => {
+            // What was pushed for the last one comes first: faster than the disk writes, new entries would wait behind old ones, and
+            // ever more of them would be needed.
+            Step::Idle
+                if log.live_segments() > limits.segments_kept && !log.is_releasing() && now_ms >= self.look_ms =>
+            {
                 out.push(Output::Storage(StorageJob::Persist));
                 self.step = Step::Persisting;
             }

@@ -318,6 +318,11 @@ impl LogWriter {
         Some(segment)
     }
 
+    /// Whether a segment was given up that is still needed until what was pushed for it is written.
+    pub fn is_releasing(&self) -> bool {
+        !self.releases.is_empty()
+    }
+
     fn segment(&self, number: u64) -> SegmentId {
         SegmentId { epoch: self.epoch, shard: self.shard, number }
     }
