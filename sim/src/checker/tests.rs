@@ -59,7 +59,7 @@ impl Made {
     }
 
     fn linearizable(&self) -> Result<(), Violation> {
-        check_object(&self.history, ObjectId(0))
+        check_object(&self.history, ObjectId(0), &self.history.by_object()[0])
     }
 
     fn passes(&self) {
