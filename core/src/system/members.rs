@@ -17,6 +17,7 @@ use bytes::{BufMut, Bytes};
 use crate::error::Error;
 use crate::limits::{ADDRESS_BYTES_MAX, GROUPS_MAX, MEMBERS_MAX, NODE_NAME_BYTES_MAX};
 use crate::machine::{Cursor, DecodeError, known_flags};
+use crate::placement::SYSTEM_GROUP;
 use crate::types::{GroupId, Incarnation, NodeId};
 use crate::wire::handshake::Standing;
 
@@ -116,6 +117,13 @@ impl Members {
     /// Whether a member is here to stay.
     pub fn stays(&self, id: NodeId) -> bool {
         self.by_id.get(&id).is_some_and(|member| member.leaving.is_none())
+    }
+
+    /// Whether a group is to let a member go now. The system group is the last: from it the member hears that it leaves.
+    pub(crate) fn is_to_go(&self, id: NodeId, group: GroupId) -> bool {
+        let Some(member) = self.by_id.get(&id) else { return true };
+        let only_here = |groups: &BTreeSet<GroupId>| groups.iter().all(|&other| other == SYSTEM_GROUP);
+        member.leaving.as_ref().is_some_and(|groups| group != SYSTEM_GROUP || only_here(groups))
     }
 
     /// Adds a member, or finds the one that this incarnation became before.
