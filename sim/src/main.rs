@@ -176,5 +176,8 @@ fn explore(
         keep_going || !failed
     });
     println!("{}\n{totals}", totals.progress(started.elapsed(), runs_each));
-    totals.failed > 0
+    if totals.is_idle() {
+        println!("too many seeds did too little to count");
+    }
+    totals.failed > 0 || totals.is_idle()
 }

@@ -295,12 +295,27 @@ impl World {
             return;
         }
         match self.operator.doing {
-            Doing::Nothing(until_ms) if self.faulty.get() && now_ms >= until_ms => self.begin_change(now_ms),
-            Doing::Nothing(_) => {}
+            Doing::Nothing(until_ms) => match self.let_go() {
+                Some((host, id)) => self.operator.doing = Doing::Leaving(host, id),
+                None if self.faulty.get() && now_ms >= until_ms => self.begin_change(now_ms),
+                None if self.faulty.get() || self.is_settled() || self.clients.borrow().will_look() => {}
+                None => self.clients.borrow_mut().add_task(Task::Members),
+            },
             Doing::Joining(host, incarnation) => self.go_on_joining(now_ms, host, incarnation),
             Doing::Leaving(host, id) => self.go_on_leaving(now_ms, host, id),
             Doing::Checking(host, _) => self.go_on_checking(now_ms, host),
         }
+    }
+
+    /// Whom the members let go though the operator was refused: an earlier attempt, of which no answer came, has gone through since.
+    fn let_go(&self) -> Option<(usize, NodeId)> {
+        let clients = self.clients.borrow();
+        let members = clients.members.as_ref()?;
+        let is_let_go = |id| members.is_gone(id) || members.get(id).is_some_and(|member| member.leaving.is_some());
+        self.nodes.iter().zip(1..).find_map(|(node, host)| {
+            let id = node.borrow().member()?.id;
+            is_let_go(id).then_some((host, id))
+        })
     }
 
     fn begin_change(&mut self, now_ms: u64) {
