@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 
 use crate::limits::CLOCK_JUMP_MS_MAX;
 use crate::machine::entry::Stamp;
+use crate::mutation::{Mutation, is_on};
 use crate::types::{NodeId, Term, Tick};
 
 /// What a replica tells a new leader. Times are in milliseconds.
@@ -212,7 +213,8 @@ impl GroupClock {
             return None;
         }
         let from_ms = self.estimate_ms(now);
-        let to_ms = begin_ms(&told.values().copied().collect::<Vec<_>>()).max(self.logged_ms);
+        let floor_ms = if is_on(Mutation::ClockGoesBack) { 0 } else { self.logged_ms };
+        let to_ms = begin_ms(&told.values().copied().collect::<Vec<_>>()).max(floor_ms);
         let walls: BTreeMap<_, _> =
             told.iter().map(|(&id, told)| (id, ahead_ms(told.wall_ms, to_ms, now.mono_ms - since_ms))).collect();
         let (_, walls_ahead_ms) = medians(walls.values().copied());
@@ -232,7 +234,8 @@ impl GroupClock {
 /// What the clock shows at least, by what a quorum told.
 fn begin_ms(told: &[Told]) -> u64 {
     let begun = told.iter().filter(|told| told.clock_ms > 0);
-    let newest = begun.map(|told| told.term).max().unwrap_or_default();
+    let terms = begun.map(|told| told.term);
+    let newest = if is_on(Mutation::ClockGoesBack) { terms.min() } else { terms.max() }.unwrap_or_default();
     let shown = |told: &mut dyn Iterator<Item = &Told>| told.map(|told| told.clock_ms).max().unwrap_or_default();
     if told.iter().any(|told| told.term == newest && told.has_counted()) {
         shown(&mut told.iter().filter(|told| told.term == newest))
@@ -243,6 +246,9 @@ fn begin_ms(told: &[Told]) -> u64 {
         let of_newest = told.iter().filter(|told| told.term == newest && told.clock_ms > 0);
         let ahead_ms = of_newest.map(|told| told.walls_ahead_ms).max().unwrap_or_default();
         let (lower_ms, _) = medians(told.iter().map(|told| told.wall_ms));
+        if is_on(Mutation::ClockNeverStamped) {
+            return shown(&mut told.iter());
+        }
         shown(&mut told.iter()).max(lower_ms.checked_sub_signed(ahead_ms).unwrap_or_default())
     }
 }

@@ -25,6 +25,8 @@ pub struct Config {
     pub timing: Timing,
     /// The log.
     pub log: LogLimits,
+    /// Messages between replicas.
+    pub transfer: TransferLimits,
 }
 
 impl Config {
@@ -73,6 +75,21 @@ impl Timing {
     /// The shortest election timeout.
     pub fn election_ms(&self) -> u64 {
         self.tick_ms * self.election_ticks as u64
+    }
+}
+
+/// How much one message brings. Smaller ones are slower, and show what happens between two of them.
+#[derive(Clone, Copy, Debug)]
+pub struct TransferLimits {
+    /// The most payload of an append, in bytes, unless it is a single entry.
+    pub append_bytes_max: u64,
+    /// About the size of a snapshot's chunk, in bytes.
+    pub chunk_bytes: usize,
+}
+
+impl Default for TransferLimits {
+    fn default() -> TransferLimits {
+        TransferLimits { append_bytes_max: 1 << 20, chunk_bytes: 256 << 10 }
     }
 }
 

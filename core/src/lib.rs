@@ -31,6 +31,7 @@ mod input;
 pub mod limits;
 pub mod log;
 pub mod machine;
+pub mod mutation;
 pub mod name;
 mod output;
 pub mod placement;

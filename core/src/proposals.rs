@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use crate::error::Error;
 use crate::machine::entry::{COMMAND_HEADER_BYTES, ENTRY_HEADER_BYTES, EntryBuilder, Stamp};
+use crate::mutation::{Mutation, is_on};
 use crate::request::{Command, Reply};
 use crate::types::{GroupId, LogIndex, NodeId, RequestId, Term};
 
@@ -111,6 +112,7 @@ impl Proposals {
         let gathered = self.gathered.drain(..).flat_map(|gathered| gathered.waiters);
         answers.extend(gathered.map(|waiter| (waiter, Err(Error::NoLeader))));
         let proposed = self.proposed.drain(..).flat_map(|proposed| proposed.waiters);
-        answers.extend(proposed.map(|waiter| (waiter, Err(Error::OutcomeUnknown))));
+        let fate = if is_on(Mutation::NoLeaderForProposed) { Error::NoLeader } else { Error::OutcomeUnknown };
+        answers.extend(proposed.map(|waiter| (waiter, Err(fate.clone()))));
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::mutation::{Mutation, is_on};
 use crate::request::ReadOp;
 use crate::types::{LogIndex, RequestId, Term};
 
@@ -54,7 +55,9 @@ impl Reads {
             }
         }
         let round = self.round.as_mut()?;
-        (round.context, round.term, round.asked_ms) = (self.next_context, term, now_ms);
+        let keeps_name = is_on(Mutation::ReadIndexKept) && round.context != 0;
+        let next_context = if keeps_name { round.context } else { self.next_context };
+        (round.context, round.term, round.asked_ms) = (next_context, term, now_ms);
         self.next_context += 1;
         Some(round.context)
     }

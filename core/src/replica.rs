@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::limits::{ENTRY_BYTES_MAX, UNAPPLIED_BYTES_MAX};
 use crate::log::{GroupLog, HardState, LogWriter, Record, Restated};
+use crate::mutation::{Mutation, is_on};
 use crate::output::{Event, Output};
 use crate::proposals::{Answer, Proposals, Waiter};
 use crate::raft::{Configuration, Message, ProposeError, RaftConfig, RaftNode, Ready, Refused};
@@ -172,6 +173,7 @@ impl Replica {
             applied: stored.index,
             configuration,
             entry_bytes_max,
+            append_bytes_max: config.transfer.append_bytes_max,
         })?;
         Ok(Replica {
             group,
@@ -233,7 +235,8 @@ impl Replica {
 
     /// Takes Raft's message from a peer.
     pub fn message(&mut self, from: NodeId, message: Message, turn: &mut Turn) {
-        if self.is_installing() {
+        let takes_all = is_on(Mutation::EntriesDuringInstallation);
+        if self.is_installing() && !takes_all {
             // What a peer says now it will say again. Entries behind the snapshot, above all, would be lost with its ready.
             return;
         }
@@ -330,7 +333,7 @@ impl Replica {
     /// Does what Raft wants done.
     fn pump(&mut self, turn: &mut Turn) {
         self.release_synced(turn);
-        while self.install.is_none()
+        while (self.install.is_none() || is_on(Mutation::EntriesDuringInstallation))
             && let Some(ready) = self.raft.ready()
         {
             self.take(ready, turn);
@@ -448,7 +451,10 @@ impl Replica {
             return;
         }
         let reads = reads.into_iter().map(|(id, op)| (Ticket(id.0), op)).collect();
-        let (now_ms, clock_ms) = (turn.now.mono_ms, self.clock.estimate_ms(turn.now));
+        let (now_ms, mut clock_ms) = (turn.now.mono_ms, self.clock.estimate_ms(turn.now));
+        if is_on(Mutation::ExpiryByOwnClock) {
+            clock_ms = turn.now.wall_ms;
+        }
         turn.out.push(Output::Storage(StorageJob::Read { group: self.group, reads, now_ms, clock_ms }));
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::mutation::{Mutation, is_on};
 use crate::replica::{Replica, Turn};
 use crate::types::NodeId;
 
@@ -12,7 +13,7 @@ impl Replica {
     /// A leader whose followers have on disk what it has not holds up everybody: what is committed cannot be applied here. It hands
     /// over; failing that, it falls silent, so that others elect. As long as no quorum gets on without it, nobody would do better.
     pub(crate) fn yield_to_others(&mut self, peers: &BTreeSet<NodeId>, may_lead: impl Fn(NodeId) -> bool, turn: &Turn) {
-        if !self.raft.holds_up_others() {
+        if !self.raft.holds_up_others() || is_on(Mutation::HangingDiskLeads) {
             return;
         }
         if turn.disk_waited_ms >= PATIENCE * turn.config.timing.election_ms() {

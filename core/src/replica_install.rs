@@ -2,6 +2,7 @@
 //! point leaves the old state or the new.
 
 use crate::log::{HardState, Record};
+use crate::mutation::{Mutation, is_on};
 use crate::output::{Event, Output};
 use crate::raft::Message;
 use crate::replica::{Replica, Turn};
@@ -42,6 +43,9 @@ impl Replica {
         turn: &mut Turn,
     ) {
         turn.log.push(Record::SnapshotIntent(self.group, meta.clone()));
+        if is_on(Mutation::InstallationDoneEarly) {
+            turn.log.push(Record::SnapshotDone(self.group, meta.clone()));
+        }
         let step = InstallStep::Intent(turn.log.mark());
         self.install = Some(Install { number, meta, hard_state, messages, step });
     }

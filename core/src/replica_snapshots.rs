@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::mutation::{Mutation, is_on};
 use crate::output::{Event, Output};
 use crate::raft::Message;
 use crate::replica::{Replica, Turn};
@@ -9,9 +10,6 @@ use crate::snapshots::ChunkVerdict;
 use crate::storage::{SnapshotMeta, StorageJob, is_chunk_of};
 use crate::types::{NodeId, Ticket};
 use crate::wire::Body;
-
-/// About the size of a chunk.
-const CHUNK_BYTES: usize = 256 << 10;
 
 impl Replica {
     /// Opens a view for each peer that Raft wants to send a snapshot to, and ends the transfers that do not move.
@@ -34,6 +32,11 @@ impl Replica {
         match self.sending.by_ticket(ticket) {
             Some((peer, transfer)) => {
                 transfer.active_ms = turn.now.mono_ms;
+                let configuration = match is_on(Mutation::SnapshotConfigurationAhead) {
+                    true => self.raft.configuration().encode(),
+                    false => meta.configuration,
+                };
+                let meta = SnapshotMeta { configuration, ..meta };
                 self.raft.offer_snapshot(peer, Some(&meta));
                 turn.out.push(Output::Report(Event::SnapshotSending(self.group, peer, meta.index)));
                 transfer.meta = Some(meta);
@@ -49,7 +52,7 @@ impl Replica {
             Some(transfer) if transfer.meta == message.snapshot_meta() && transfer.announcement.is_none() => {
                 transfer.announcement = Some(message);
                 transfer.active_ms = turn.now.mono_ms;
-                let (ticket, bytes_max) = (transfer.ticket, CHUNK_BYTES);
+                let (ticket, bytes_max) = (transfer.ticket, turn.config.transfer.chunk_bytes);
                 turn.out.push(Output::Storage(StorageJob::SnapshotRead { ticket, bytes_max }));
             }
             _ => self.abort_snapshot(peer, turn),
@@ -77,7 +80,8 @@ impl Replica {
         transfer.active_ms = turn.now.mono_ms;
         if !transfer.last {
             transfer.chunk += 1;
-            return turn.out.push(Output::Storage(StorageJob::SnapshotRead { ticket, bytes_max: CHUNK_BYTES }));
+            let bytes_max = turn.config.transfer.chunk_bytes;
+            return turn.out.push(Output::Storage(StorageJob::SnapshotRead { ticket, bytes_max }));
         }
         if let Some(transfer) = self.sending.end(peer) {
             if let Some(announcement) = transfer.announcement {

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::input::Input;
 use crate::limits::{REQUESTS_PENDING_MAX, UNAPPLIED_BYTES_MAX, UNCOMMITTED_BYTES_MAX, VIEWS_MAX};
 use crate::log::{GroupLog, LogWriter};
+use crate::mutation::{Mutation, is_on};
 use crate::output::{Event, Output};
 use crate::placement::{all_groups, shard_of};
 use crate::proposals::{Answer, Waiter};
@@ -300,7 +301,9 @@ impl Shard {
         // A view was opened by a read that had its round; what it shows is settled.
         let settled = matches!(op, ReadOp::ScanNext { .. } | ReadOp::ScanEnd { .. });
         match mode {
-            ReadMode::Linearizable if !settled => replica.reads.push(id, op),
+            ReadMode::Linearizable if !settled && !is_on(Mutation::LocalReadForLinearizable) => {
+                replica.reads.push(id, op)
+            }
             _ => replica.read_now(id, op),
         }
         Ok(())

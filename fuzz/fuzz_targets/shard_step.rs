@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use drey_core::config::{LogLimits, Timing};
+use drey_core::config::{LogLimits, Timing, TransferLimits};
 use drey_core::log::RecoveredLog;
 use drey_core::raft::Message;
 use drey_core::request::{Command, Operation, ReadMode, ReadOp, Request};
@@ -82,6 +82,7 @@ impl World {
             founders: [1, 2, 3].map(Founder::numbered).to_vec(),
             timing: Timing::default(),
             log: LogLimits { segment_bytes: 64 << 10, segments_kept: 2 },
+            transfer: TransferLimits::default(),
         };
         let now = Tick { mono_ms: 1000, wall_ms: 0 };
         let log =

@@ -234,6 +234,7 @@ fn core_config(config: &Config, shared: &Shared, shard: ShardId) -> drey_core::C
         founders: if shared.identity.joined { Vec::new() } else { shared.identity.first_members() },
         timing: config.timing,
         log: config.log,
+        transfer: drey_core::config::TransferLimits::default(),
     }
 }
 

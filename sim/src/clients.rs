@@ -13,6 +13,7 @@ use drey_core::{Error, RequestId};
 
 use crate::checker::Violation;
 use crate::driver::Net;
+use crate::faults::Fault;
 use crate::history::{Call, History, ObjectId, Operation as Recorded, Outcome};
 use crate::network::CLIENTS;
 use crate::plan::Plan;
@@ -28,6 +29,15 @@ const LOST_AFTER_MS: u64 = 400;
 const TASK_DEADLINE_MS: u64 = 1_500;
 /// Until a task that failed is tried again.
 const TASK_RETRY_MS: u64 = 100;
+
+/// Of the writes with an id, in per mille, so many come again after they were answered.
+const STRAYS: u32 = 60;
+/// So much later, at most.
+const STRAY_AFTER_MS_MAX: u64 = 4_000;
+/// More sessions than a group keeps.
+const FLOOD: usize = drey_core::limits::SESSIONS_PER_GROUP_MAX + 50;
+/// A client that opens so many waits so long.
+const FLOOD_DEADLINE_MS: u64 = 1_000;
 
 /// So many clients beside those of the plan ask about keys with times to live, and draw nothing else.
 const TIMED_CLIENTS: usize = 2;
@@ -65,6 +75,8 @@ pub enum Task {
     Members,
     /// Something about a key with a time to live. What follows from its answer is for [`Timed`] to say.
     Timed(TimedId),
+    /// A write that was answered comes again, late: nobody waits for what becomes of it.
+    Stray(Operation, u64),
     /// A session for a client. Not tried again: the client will want one again.
     OpenSession(usize, BucketName),
 }
@@ -108,6 +120,8 @@ pub struct Clients {
     pub members: Option<Arc<Members>>,
     /// The last change of them was refused.
     pub refused: bool,
+    /// When somebody floods a group with sessions.
+    floods_ms: Vec<u64>,
     requests: u64,
     events: u64,
     /// Calls that had an answer, refusals left aside.
@@ -133,6 +147,7 @@ impl Clients {
             hosts: (1..=plan.nodes).collect(),
             members: None,
             refused: false,
+            floods_ms: floods_ms(plan),
             requests: 0,
             events: 0,
             completed: 0,
@@ -142,7 +157,12 @@ impl Clients {
 
     /// Adds something that must succeed.
     pub fn add_task(&mut self, task: Task) {
-        self.tasks.push_back((0, task));
+        self.add_task_at(0, task);
+    }
+
+    /// Adds one that waits until then.
+    pub fn add_task_at(&mut self, at_ms: u64, task: Task) {
+        self.tasks.push_back((at_ms, task));
     }
 
     /// Whether such a look is to be made already.
@@ -206,6 +226,10 @@ impl Clients {
                 _ => {}
             }
         }
+        if self.floods_ms.pop_if(|at_ms| now_ms >= *at_ms).is_some() && self.working {
+            let (node, ids) = self.flood(shared);
+            datagrams.entry(node).or_default().extend(ids.into_iter().flat_map(|id| id.0.to_le_bytes()));
+        }
         for (node, datagram) in datagrams {
             shared.send(net, (CLIENTS, node), datagram.into());
         }
@@ -235,6 +259,22 @@ impl Clients {
         Some(self.call(client, node, object, call, deadline_in_ms, None, shared))
     }
 
+    /// Opens more sessions in a group than it keeps, all at once, and waits for no answer: those of others have to go.
+    fn flood(&mut self, shared: &mut Shared) -> (usize, Vec<RequestId>) {
+        let bucket = self.rng.pick(&self.workload.buckets).clone();
+        shared.happened(Fault::SessionsFlooded, format_args!("{bucket}"));
+        let operation = Operation::Write(Command { bucket, id: None, write: Write::OpenSession });
+        let ids = (0..FLOOD).map(|_| {
+            self.requests += 1;
+            let id = RequestId(self.requests);
+            let asked = Asked { operation: operation.clone(), deadline_in_ms: FLOOD_DEADLINE_MS };
+            shared.exchange.asked.insert(id, asked);
+            id
+        });
+        let ids = ids.collect();
+        (self.any_node(), ids)
+    }
+
     fn any_node(&mut self) -> usize {
         *self.rng.pick(&self.hosts)
     }
@@ -262,6 +302,12 @@ impl Clients {
                 let operation = Operation::Read(SYSTEM_GROUP, ReadMode::Linearizable, ReadOp::Members);
                 let node = self.any_node();
                 (node, self.send_off(client, operation, TASK_DEADLINE_MS, None, Some(task), shared))
+            }
+            Task::Stray(operation, deadline_in_ms) => {
+                let (operation, deadline_in_ms) = (operation.clone(), *deadline_in_ms);
+                let node = self.any_node();
+                shared.happened(Fault::Stray, format_args!("client {client}"));
+                (node, self.send_off(client, operation, deadline_in_ms, None, Some(task), shared))
             }
             Task::Timed(id) => {
                 let operation = self.timed.operation(*id, shared.now_ms);
@@ -375,6 +421,8 @@ impl Clients {
         }
         if let Some(mut repeatable) = repeatable {
             match repeatable.settle(Some(&answer)) {
+                // What was refused, and comes again, is not the same write.
+                Settled::Known if answer.is_ok() => self.may_stray(repeatable, shared.now_ms),
                 Settled::Known => {}
                 Settled::Again => return self.make_again(client, recorded, task, repeatable, shared.now_ms),
                 Settled::Unknown => return self.record(recorded, Outcome::Unknown, task, shared.now_ms),
@@ -417,6 +465,15 @@ impl Clients {
         self.states[client] = State::Repeating { at_ms, recorded: Some(recorded), task, repeatable };
     }
 
+    /// Now and then what was asked comes a last time, from wherever it was.
+    fn may_stray(&mut self, repeatable: Repeatable, now_ms: u64) {
+        if self.working && self.rng.chance(STRAYS) {
+            let Repeatable { operation, deadline_in_ms, .. } = repeatable;
+            let at_ms = now_ms + self.rng.between(0, STRAY_AFTER_MS_MAX);
+            self.tasks.push_back((at_ms, Task::Stray(operation, deadline_in_ms)));
+        }
+    }
+
     /// What the checkers do not look at.
     fn answered_unrecorded(&mut self, task: Option<Task>, answer: &Result<Reply, Error>, shared: &mut Shared) {
         match (task, answer) {
@@ -425,7 +482,7 @@ impl Clients {
                 let group = group_of(&bucket, self.plan.groups);
                 self.sessions[client].opened(group, *session);
             }
-            (_, Ok(Reply::Created { .. })) => {}
+            (_, Ok(Reply::Created { .. })) | (Some(Task::Stray(..)), _) => {}
             (_, Ok(Reply::Members { members, .. })) => {
                 if self.members.as_ref().is_none_or(|known| known.changes() < members.changes()) {
                     self.members = Some(Arc::clone(members));
@@ -467,9 +524,17 @@ impl Clients {
     }
 
     fn again(&mut self, task: Option<Task>, now_ms: u64) {
-        let task = task.filter(|task| !matches!(task, Task::OpenSession(..)));
+        let task = task.filter(|task| !matches!(task, Task::OpenSession(..) | Task::Stray(..)));
         self.tasks.extend(task.map(|task| (now_ms + TASK_RETRY_MS, task)));
     }
+}
+
+/// The last first.
+fn floods_ms(plan: &Plan) -> Vec<u64> {
+    let rng = &mut Rng::stream(plan.seed, "floods", 1);
+    let mut floods_ms: Vec<u64> = (0..plan.clients.floods).map(|_| rng.between(3_000, plan.faults_ms)).collect();
+    floods_ms.sort_unstable_by(|one, other| other.cmp(one));
+    floods_ms
 }
 
 /// The numbers in a datagram between clients and nodes.

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use drey_core::log::{BLOCK_BYTES, SegmentId};
+use drey_core::mutation::{Mutation, is_on};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::faults::{Fault, Faults};
@@ -35,6 +36,10 @@ struct Segment {
     cached: BTreeMap<usize, Sector>,
     /// Up to here its blocks hold bytes whose sync was reported: they must not be written again.
     synced_end: u64,
+    /// What the last of these begins with says that all before it was synced.
+    attested_end: u64,
+    /// Its entry in the directory is not certain.
+    unlisted: bool,
 }
 
 /// What a process has asked for and was not told the end of.
@@ -134,12 +139,14 @@ impl Disk {
                 if let Some(file) = self.segments.get_mut(&segment) {
                     file.write(offset, &bytes, self.lies);
                     file.synced_end = offset + bytes.len() as u64;
+                    file.attested_end = offset;
                 }
                 self.synced_hash = xxh3_64_with_seed(&hash.to_le_bytes(), self.synced_hash ^ offset ^ segment.number);
                 self.synced_bytes += bytes.len() as u64;
             }
             Some(InFlight::Prepare { segment, header, bytes, recycled }) => {
-                let mut file = Segment { bytes, ..recycled.unwrap_or_default() };
+                let unlisted = is_on(Mutation::DirectoryEntryNotSynced);
+                let mut file = Segment { bytes, unlisted, ..recycled.unwrap_or_default() };
                 file.write(0, &header, self.lies);
                 file.synced_end = header.len() as u64;
                 self.synced_hash = xxh3_64_with_seed(&header, self.synced_hash);
@@ -148,6 +155,13 @@ impl Disk {
                 self.deleted.clear();
             }
             None => {}
+        }
+    }
+
+    /// The effect failed: some of it was written, or nothing. No later sync brings the rest.
+    pub fn fail(&mut self, op: DiskOp, faults: &mut Faults) {
+        if let Some(op) = self.in_flight.remove(&op) {
+            self.cut_off(op, faults);
         }
     }
 
@@ -174,8 +188,7 @@ impl Disk {
     pub fn delete(&mut self, segment: SegmentId) {
         let Some(file) = self.segments.remove(&segment) else { return };
         if self.recycled.len() < RECYCLED_MAX && self.rng.chance(700) {
-            let synced_end = 0;
-            self.recycled.push(Segment { synced_end, ..file.clone() });
+            self.recycled.push(Segment { synced_end: 0, attested_end: 0, ..file.clone() });
         }
         self.deleted.insert(segment, file);
     }
@@ -198,6 +211,7 @@ impl Disk {
             faults.happened_times(Fault::WriteTorn, u64::from(kept > 0 && kept < all));
             faults.happened_times(Fault::WriteKept, u64::from(all > 0 && kept == all));
         }
+        self.segments.retain(|_, file| !file.unlisted || rng.chance(500));
         for (segment, file) in std::mem::take(&mut self.deleted) {
             if self.rng.chance(300) && !self.segments.contains_key(&segment) {
                 faults.happened(Fault::SegmentCameBack);
@@ -232,6 +246,20 @@ impl Disk {
                 self.segments.insert(segment, file);
             }
         }
+    }
+
+    /// Changes one bit that was synced and is attested by what was synced later: only of such a one a start can know. False: there is
+    /// none. Every other time it is one of the last.
+    pub fn rot(&mut self, number: u64) -> bool {
+        let sound: Vec<SegmentId> =
+            self.segments.iter().filter(|(_, file)| file.attested_end > 0).map(|(segment, _)| *segment).collect();
+        let (which, number) = (number % 64, number / 64);
+        let Some(segment) = sound.get(which as usize % sound.len().max(1)) else { return false };
+        let Some(file) = self.segments.get_mut(segment) else { return false };
+        let among = if number.is_multiple_of(2) { file.attested_end } else { BLOCK_BYTES as u64 };
+        let bit = 8 * (file.attested_end - among) + number / 2 % (8 * among);
+        file.durable[(bit / 8) as usize] ^= 1 << (bit % 8);
+        true
     }
 
     /// The segments that a start finds, in order.

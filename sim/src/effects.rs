@@ -35,6 +35,8 @@ pub struct Performer<'a> {
     pub config: &'a Config,
     /// How fast disk and store are.
     pub storage: &'a StoragePlan,
+    /// What is written is not synced before.
+    pub disk_hangs_until_ms: u64,
     /// Draws delays.
     pub rng: &'a mut Rng,
     /// The shard's storage thread.
@@ -87,15 +89,17 @@ impl Effects for Performer<'_> {
                 let (node, number) = (self.node, self.number);
                 let hash = xxh3_64(&bytes);
                 self.shared.trace.identified(&hash, format_args!("n{node}.{number} -> {ticket:?} {write:?}"));
-                let due_ms = self.shared.now_ms + self.sync_ms();
+                let due_ms = self.synced_ms();
+                let fails = self.storage.one_fails_in > 0 && self.rng.below(self.storage.one_fails_in) == 0;
                 let started = self.disk.write(write.segment, write.offset, bytes, hash);
-                started.map(|op| self.pending.push(due_ms, Completion::Log(number, ticket, op)))
+                let completion = if fails { Completion::LogFails } else { Completion::Log };
+                started.map(|op| self.pending.push(due_ms, completion(number, ticket, op)))
             }
             Output::PrepareSegment(segment) => {
                 let log = self.config.log_config();
                 let mut header = vec![0; BLOCK_BYTES];
                 log.header(segment).encode_into(&mut header);
-                let due_ms = self.shared.now_ms + self.sync_ms();
+                let due_ms = self.synced_ms();
                 let bytes = log.segment_bytes as usize;
                 let started = self.disk.prepare(segment, header, bytes, &mut self.shared.faults);
                 started.map(|op| self.pending.push(due_ms, Completion::Segment(self.number, segment, op)))
@@ -177,6 +181,10 @@ impl Performer<'_> {
         self.shared.happened(Fault::DiedInTurn, format_args!("node {} shard {}: {doom:?}", self.node, self.number));
         *self.died = Some(doom.death);
         true
+    }
+
+    fn synced_ms(&mut self) -> u64 {
+        (self.shared.now_ms + self.sync_ms()).max(self.disk_hangs_until_ms)
     }
 
     fn sync_ms(&mut self) -> u64 {

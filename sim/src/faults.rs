@@ -63,6 +63,8 @@ kinds! {
     SlowDisk = "slow disk",
     /// A log write that took longer than an election timeout.
     DiskHangs = "disk hangs",
+    /// The sync of a log write failed, and its process ended.
+    SyncFailed = "sync failed",
     /// A storage job took long.
     SlowStore = "slow store",
     /// A node was told that a peer's process is gone, which may be so.
@@ -77,6 +79,18 @@ kinds! {
     Left = "left",
     /// A member lost its disk.
     DiskGone = "disk gone",
+    /// A write that had been answered came again.
+    Stray = "stray write",
+    /// Somebody opened more sessions than a group keeps.
+    SessionsFlooded = "sessions flooded",
+    /// A node was cut off from the others in a calm cluster, and came back.
+    WasAway = "was away",
+    /// A bit of a log changed that was synced.
+    BitLost = "bit lost",
+    /// A member that had lost its disk came back under its old name.
+    WipedCameBack = "wiped came back",
+    /// Somebody asked to remove a member while another one was lost.
+    WrongRemoval = "wrong removal",
     /// A wall clock was set, to what is right or to what is not.
     WallClockSet = "wall clock set",
     /// A node came back with another number of shards.

@@ -8,6 +8,9 @@ use crate::node::{Behind, Death, Doom};
 use crate::plan::{FaultWeights, Plan};
 use crate::rng::Rng;
 
+/// A leader that gathers what the members' clocks say is done after so many election timeouts, or leads no more.
+const COUNTING_TIMEOUTS: u64 = 4;
+
 /// Something that begins or ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
@@ -34,6 +37,7 @@ pub struct Injector {
     rng: Rng,
     walls: Rng,
     next_wall_ms: u64,
+    is_a_wall_wrong: bool,
     plan: Rc<Plan>,
     next_ms: u64,
     ends: BTreeMap<(u64, u64), Act>,
@@ -47,7 +51,7 @@ impl Injector {
         let next_ms = rng.between(0, 2 * plan.fault_every_ms);
         let mut walls = Rng::stream(plan.seed, "walls", 0);
         let next_wall_ms = if plan.wall_every_ms == 0 { u64::MAX } else { walls.between(0, 2 * plan.wall_every_ms) };
-        Injector { rng, walls, next_wall_ms, plan, next_ms, ends: BTreeMap::new(), count: 0 }
+        Injector { rng, walls, next_wall_ms, is_a_wall_wrong: false, plan, next_ms, ends: BTreeMap::new(), count: 0 }
     }
 
     /// What begins or ends now.
@@ -63,8 +67,7 @@ impl Injector {
             acts.extend(self.draw(now_ms));
         }
         if now_ms >= self.next_wall_ms {
-            self.next_wall_ms = now_ms + self.walls.between(50, 2 * self.plan.wall_every_ms);
-            acts.push(self.set_wall_clock());
+            acts.push(self.set_wall_clock(now_ms));
         }
         acts
     }
@@ -123,11 +126,16 @@ impl Injector {
         })
     }
 
-    /// By a second to some hours, forward or back; or all are right again.
-    fn set_wall_clock(&mut self) -> Act {
+    /// By a second to some hours, forward or back, and later right again. Then all stay right while a leader still counts what one
+    /// told that was wrong: another wrong one would be the second that it counts.
+    fn set_wall_clock(&mut self, now_ms: u64) -> Act {
+        let counting_ms = COUNTING_TIMEOUTS * self.plan.timing.election_ms();
+        self.is_a_wall_wrong = !self.is_a_wall_wrong;
+        let at_least_ms = if self.is_a_wall_wrong { 50 } else { counting_ms };
+        self.next_wall_ms = now_ms + self.walls.between(at_least_ms, at_least_ms.max(2 * self.plan.wall_every_ms));
         let node = 1 + self.walls.below(self.plan.nodes as u64) as usize;
         let wrong_ms = (1_000 << self.walls.between(0, 14)) + self.walls.between(0, 999) as i64;
-        let sign = *self.walls.pick(&[1, 1, -1, -1, 0]);
+        let sign = if self.is_a_wall_wrong { *self.walls.pick(&[1, -1]) } else { 0 };
         Act::SetWallClock(node, sign * wrong_ms)
     }
 

@@ -32,6 +32,8 @@ pub mod history;
 pub mod identity;
 pub mod injector;
 pub mod links;
+#[cfg(feature = "mutations")]
+pub mod mutations;
 pub mod network;
 pub mod node;
 pub mod operator;
@@ -47,5 +49,6 @@ pub mod store;
 pub mod throughput;
 pub mod timed;
 pub mod trace;
+pub mod trials;
 pub mod workload;
 pub mod world;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use drey_core::system::Members;
-use drey_core::wire::handshake::{Acquaintances, FIXED_BYTES, Hello, Standing};
+use drey_core::wire::handshake::{Acquaintances, FIXED_BYTES, HandshakeError, Hello, Standing};
 use drey_core::wire::{Envelope, frame};
 use drey_core::{ClusterId, Incarnation, NodeId};
 
@@ -180,7 +180,14 @@ impl Links {
                 heard.refused += 1;
                 return Ok((hello.from, heard));
             }
-            known.judge(&self.own, standing, &hello).map_err(|error| error.to_string())?;
+            match known.judge(&self.own, standing, &hello) {
+                Ok(_) => {}
+                Err(HandshakeError::Outcast(_)) => {
+                    heard.refused += 1;
+                    return Ok((hello.from, heard));
+                }
+                Err(error) => return Err(error.to_string()),
+            }
             from = Some(hello.from);
             let peer = self.peers.get_mut(&hello.from).ok_or("a stranger")?;
             let frame = match rest.first_chunk::<{ frame::HEADER_BYTES }>() {

@@ -61,6 +61,22 @@ enum Command {
         #[arg(long, value_enum, default_value_t = DriverKind::Turmoil)]
         driver: DriverKind,
     },
+    /// Put one fault after the other into drey on purpose, and see how soon each is found.
+    #[cfg(feature = "mutations")]
+    Mutations {
+        /// Only those with these numbers.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<u8>,
+        /// Each must be found within so many seeds.
+        #[arg(long, default_value_t = 2_000)]
+        seeds: u64,
+        /// Only so many, those that are found soonest.
+        #[arg(long)]
+        quickest: Option<usize>,
+        /// Threads; as many as there are cores if not given.
+        #[arg(long)]
+        threads: Option<usize>,
+    },
     /// Run many seeds, and print a line of each that says all that happened: two builds must print the same.
     Digest {
         /// How many.
@@ -98,6 +114,11 @@ fn main() -> ExitCode {
             let report = run(seed, driver, Text::Print);
             println!("{}", report::line(&report));
             print_failure(&report)
+        }
+        #[cfg(feature = "mutations")]
+        Command::Mutations { only, seeds, quickest, threads } => {
+            let chosen = drey_sim::mutations::chosen(&only, quickest);
+            !drey_sim::mutations::all_found(&chosen, seeds, threads.unwrap_or_else(pool::cores))
         }
         Command::Digest { seeds, from, threads, driver } => {
             let threads = threads.unwrap_or_else(pool::cores);
@@ -155,5 +176,8 @@ fn explore(
         keep_going || !failed
     });
     println!("{}\n{totals}", totals.progress(started.elapsed(), runs_each));
-    totals.failed > 0
+    if totals.is_idle() {
+        println!("too many seeds did too little to count");
+    }
+    totals.failed > 0 || totals.is_idle()
 }

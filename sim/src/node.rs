@@ -82,6 +82,10 @@ pub struct Node {
     dies_at_start: bool,
     /// What the next process dies of.
     pub doom: Option<Doom>,
+    /// A bit of its log has changed: it need not start.
+    pub has_rotted: bool,
+    /// It did not.
+    pub is_damaged: bool,
 }
 
 impl Node {
@@ -93,6 +97,7 @@ impl Node {
             id: NodeId(host as u64),
             incarnation: Incarnation(1000 + host as u64),
             joined: false,
+            impostor: false,
             peers: founders.map(|host| (NodeId(host as u64), host)).collect(),
         });
         Node {
@@ -109,6 +114,8 @@ impl Node {
             process: None,
             dies_at_start: false,
             doom: None,
+            has_rotted: false,
+            is_damaged: false,
             rng,
             plan,
         }
@@ -147,6 +154,24 @@ impl Node {
         self.store = SharedStore::default();
         self.known = Acquaintances::default();
         (self.doom, self.dies_at_start) = (None, false);
+        (self.has_rotted, self.is_damaged) = (false, false);
+    }
+
+    /// What it is to the cluster, if it is what it says.
+    pub fn member(&self) -> Option<&Part> {
+        self.part.as_ref().filter(|part| !part.impostor)
+    }
+
+    /// Starts anew on an empty disk, under the id that it had.
+    pub fn come_back(&mut self, part: Part) {
+        let incarnation = Incarnation(self.rng.next_u64() >> 1);
+        self.part = Some(Part { incarnation, impostor: true, ..part });
+    }
+
+    /// Changes a bit of what its log had synced. False: there is none of which it can know.
+    pub fn lose_bit(&mut self, number: u64) -> bool {
+        self.has_rotted = self.disk.rot(number);
+        self.has_rotted
     }
 
     /// Whether it runs and serves.
@@ -162,6 +187,10 @@ impl Node {
         let log = match self.recover_log(shared) {
             Ok(Some(log)) => log,
             Ok(None) => return false,
+            Err(_) if self.has_rotted => {
+                self.is_damaged = true;
+                return false;
+            }
             Err(why) => {
                 shared.violated(Violation::new(
                     "a node starts from what its disk kept",
@@ -179,6 +208,10 @@ impl Node {
                 start_shard(self.config(ShardId(shard)), seed, clock.read(shared.now_ms), &log, self.store.clone());
             match started {
                 Ok(started) => shards.push(started),
+                Err(_) if self.has_rotted => {
+                    self.is_damaged = true;
+                    return false;
+                }
                 Err(why) => {
                     let seen = format!("node {} shard {shard}: {why}", self.id());
                     shared.violated(Violation::new("a node starts from what its disk kept", seen));
@@ -259,6 +292,7 @@ impl Node {
             },
             timing: self.plan.timing,
             log: self.plan.log,
+            transfer: self.plan.transfer,
         }
     }
 

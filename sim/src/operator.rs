@@ -22,6 +22,8 @@ pub struct Part {
     pub incarnation: Incarnation,
     /// It joined; otherwise it founded the cluster.
     pub joined: bool,
+    /// It has lost its disk, and was started as if it never had one: the others must not listen to it.
+    pub impostor: bool,
     /// The members and their hosts, when it began.
     pub peers: Vec<(NodeId, usize)>,
 }
@@ -35,6 +37,8 @@ pub enum Doing {
     Joining(usize, Incarnation),
     /// The node of this host goes.
     Leaving(usize, NodeId),
+    /// The node of this host starts from a disk on which a bit has changed.
+    Checking(usize, NodeId),
 }
 
 /// A change to begin.
@@ -46,6 +50,19 @@ pub enum Change {
     Leave(usize),
     /// The member on this host loses its disk, and is removed.
     LoseDisk(usize),
+    /// The member on this host loses power, and a bit that it had synced.
+    LoseBit(usize),
+}
+
+/// What else happens when a disk is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aftermath {
+    /// The member is removed.
+    Removed,
+    /// Its node starts meanwhile with an empty disk, under its old name.
+    ComesBack,
+    /// At first somebody asks for the removal of another member, by mistake.
+    WrongOneFirst,
 }
 
 /// The operator.
@@ -53,6 +70,8 @@ pub struct Operator {
     rng: Rng,
     /// What is being done.
     pub doing: Doing,
+    /// What has lost its disk and is to be removed next.
+    pub lost: Option<(usize, NodeId)>,
     every_ms: u64,
 }
 
@@ -60,7 +79,7 @@ impl Operator {
     /// One who changes something every so many milliseconds, about.
     pub fn new(mut rng: Rng, every_ms: u64) -> Operator {
         let doing = Doing::Nothing(rng.between(0, 2 * every_ms));
-        Operator { rng, doing, every_ms }
+        Operator { rng, doing, lost: None, every_ms }
     }
 
     /// What to begin now, if anything. `settled`: every group has the members as its voters, so that one of three may be lost.
@@ -79,8 +98,20 @@ impl Operator {
         }
         if members.len() >= MEMBERS_WANTED_MIN && settled {
             changes.extend(members.iter().map(|&host| Change::LoseDisk(host)));
+            changes.extend(members.iter().map(|&host| Change::LoseBit(host)));
         }
         if changes.is_empty() { None } else { Some(*self.rng.pick(&changes)) }
+    }
+
+    /// What else a lost disk brings, and whom of the others it may hit.
+    pub fn aftermath(&mut self, others: &[usize]) -> (Aftermath, usize) {
+        let aftermaths = [Aftermath::Removed, Aftermath::ComesBack, Aftermath::WrongOneFirst];
+        (*self.rng.pick(&aftermaths), *self.rng.pick(others))
+    }
+
+    /// A bit to change.
+    pub fn number(&mut self) -> u64 {
+        self.rng.next_u64()
     }
 
     /// Does nothing for a while.

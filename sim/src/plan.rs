@@ -1,6 +1,6 @@
 //! What a seed decides before anything runs: how large the cluster is, how fast its parts are, what goes wrong and how often.
 
-use drey_core::config::{LogLimits, Timing};
+use drey_core::config::{LogLimits, Timing, TransferLimits};
 
 use crate::rng::Rng;
 
@@ -29,6 +29,8 @@ pub struct Plan {
     pub timing: Timing,
     /// Small segments, so that they are released, recycled and truncated all the time.
     pub log: LogLimits,
+    /// Small messages, in some of the seeds, so that there is something between two of them.
+    pub transfer: TransferLimits,
     /// How long faults happen, at least.
     pub faults_ms: u64,
     /// Between two planned faults, about.
@@ -77,6 +79,8 @@ pub struct StoragePlan {
     pub slow_job: u32,
     /// How long, at most.
     pub slow_ms_max: u64,
+    /// The sync of one log write in so many fails; 0: of none.
+    pub one_fails_in: u64,
 }
 
 /// Of the clients.
@@ -94,6 +98,8 @@ pub struct ClientPlan {
     pub reads: u32,
     /// The longest value, mostly.
     pub value_bytes_max: u64,
+    /// How often somebody opens more sessions in a group than it keeps.
+    pub floods: usize,
 }
 
 /// How often each planned fault is chosen, relative to the others.
@@ -144,6 +150,7 @@ impl Plan {
                 segment_bytes: *rng.pick(&[32 << 10, 64 << 10, 128 << 10, 256 << 10]),
                 segments_kept: rng.between(1, 3) as usize,
             },
+            transfer: draw_transfer(seed),
             faults_ms: 28_000,
             fault_every_ms: rng.between(1_000, 5_000),
             wall_every_ms: if Rng::stream(seed, "walls", 1).chance(800) { 2_500 } else { 0 },
@@ -160,6 +167,7 @@ impl Plan {
                 slow_sync: sometimes(rng, 20),
                 slow_job: sometimes(rng, 20),
                 slow_ms_max: rng.between(150, 1_500),
+                one_fails_in: 0,
             },
             clients: ClientPlan {
                 clients: rng.between(5, 9) as usize,
@@ -168,6 +176,7 @@ impl Plan {
                 deadline_ms: (rng.between(200, 500), rng.between(600, 1_500)),
                 reads: rng.between(250, 600) as u32,
                 value_bytes_max: *rng.pick(&[40, 40, 300, 3_000]),
+                floods: if Rng::stream(seed, "floods", 0).chance(30) { 3 } else { 0 },
             },
             weights: FaultWeights {
                 split: rng.below(4),
@@ -189,6 +198,10 @@ impl Plan {
             plan.shards.extend((0..plan.spares).map(|_| rng.between(1, SHARDS_MAX) as u32));
             // Who is a minority changes.
             plan.minority_stays_down = false;
+        }
+        let syncs = &mut Rng::stream(seed, "syncs", 0);
+        if syncs.chance(300) {
+            plan.storage.one_fails_in = syncs.between(300, 3_000);
         }
         plan.ask_densely();
         plan.begin_alone();
@@ -215,6 +228,8 @@ impl Plan {
         if rng.chance(150) {
             self.clients.clients = rng.between(DENSE_CLIENTS_MIN as u64, DENSE_CLIENTS_MIN as u64 + 20) as usize;
             self.clients.think_ms_max = rng.between(5, 30);
+            // Their states are large.
+            self.transfer.chunk_bytes = TransferLimits::default().chunk_bytes;
             self.timing.tick_ms = 100;
             // A store that takes longer for a job does not keep up with so many, and is behind for as long after the faults as
             // they lasted.
@@ -232,12 +247,21 @@ impl Plan {
     /// The states of replicas are compared at every so many indexes: to hash a whole state takes longer than all else, and what
     /// differs stays different.
     pub fn compare_every(&self) -> u64 {
-        if self.is_dense() { 32 } else { 1 }
+        if self.is_dense() || self.clients.floods > 0 { 32 } else { 1 }
     }
 
     /// Hosts of nodes, numbered from 1.
     pub fn hosts(&self) -> usize {
         self.nodes + self.spares
+    }
+}
+
+fn draw_transfer(seed: u64) -> TransferLimits {
+    let rng = &mut Rng::stream(seed, "transfer", 0);
+    let TransferLimits { append_bytes_max, chunk_bytes } = TransferLimits::default();
+    TransferLimits {
+        append_bytes_max: *rng.pick(&[append_bytes_max, 4 << 10, 1]),
+        chunk_bytes: *rng.pick(&[chunk_bytes, 64 << 10, 16 << 10]),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use drey_core::config::{Config, Timing};
 use drey_core::log::SegmentId;
+use drey_core::mutation::{Mutation, is_on};
 use drey_core::placement::shard_of;
 use drey_core::raft::Configuration;
 use drey_core::request::{Command, Operation, Request};
@@ -47,6 +48,8 @@ const SUBMIT_TIMEOUT_MS: u64 = 2_000;
 pub enum Completion {
     /// A log write with its sync.
     Log(usize, Ticket, DiskOp),
+    /// A log write whose sync fails.
+    LogFails(usize, Ticket, DiskOp),
     /// A segment's preparation.
     Segment(usize, SegmentId, DiskOp),
     /// The first of a shard's storage jobs.
@@ -112,6 +115,10 @@ pub struct Process {
     pub doom: Option<Doom>,
     /// It died of that.
     pub died: Option<Death>,
+    /// Its disk failed.
+    sync_failed: bool,
+    /// What it writes is not synced before.
+    pub disk_hangs_until_ms: u64,
     /// It stands still until then.
     pub paused_until_ms: u64,
     outputs: Vec<Output>,
@@ -157,6 +164,8 @@ impl Process {
             carried: 0,
             doom: None,
             died: None,
+            sync_failed: false,
+            disk_hangs_until_ms: 0,
             paused_until_ms: 0,
             outputs: Vec::new(),
         }
@@ -189,6 +198,12 @@ impl Process {
         let machine = self.shards[self.shard_of(group)].worker.group(group);
         let configuration = machine.and_then(|machine| Configuration::decode(machine.configuration()).ok());
         (machine.map_or(0, |machine| machine.applied().0), configuration.unwrap_or_default())
+    }
+
+    /// The term in which this node is in a group.
+    pub fn term(&self, group: GroupId) -> Option<u64> {
+        let groups = self.shards[self.shard_of(group)].shard.status().groups;
+        groups.into_iter().find(|status| status.group == group).map(|status| status.term.0)
     }
 
     /// Who votes in a group for sure, if this node leads it.
@@ -326,6 +341,16 @@ impl Process {
                     disk.finish(op);
                     (number, Input::LogSynced(ticket))
                 }
+                Completion::LogFails(number, ticket, op) => {
+                    shared.happened(Fault::SyncFailed, format_args!("node {} shard {number}", self.node));
+                    disk.fail(op, &mut shared.faults);
+                    if is_on(Mutation::FailedSyncTakenAsDone) {
+                        (number, Input::LogSynced(ticket))
+                    } else {
+                        self.sync_failed = true;
+                        (number, Input::LogFailed(ticket, "the disk says so".to_owned()))
+                    }
+                }
                 Completion::Segment(number, segment, op) => {
                     disk.finish(op);
                     (number, Input::SegmentReady(segment))
@@ -389,6 +414,7 @@ impl Process {
                 number,
                 config: &self.config,
                 storage: &self.storage,
+                disk_hangs_until_ms: self.disk_hangs_until_ms,
                 rng: &mut self.rng,
                 jobs,
                 busy_until_ms,
@@ -422,14 +448,22 @@ impl Process {
                 return true;
             }
             self.check_shard(number, shared);
+            if self.is_dead() {
+                return true;
+            }
         }
         self.release_earlier_epochs(disk);
         any
     }
 
-    fn check_shard(&self, number: usize, shared: &mut Shared) {
+    fn check_shard(&mut self, number: usize, shared: &mut Shared) {
         let running = &self.shards[number];
         if let Some(why) = running.shard.failed() {
+            if self.sync_failed {
+                // What it has is not known any more: the process ends, and the next one reads what there is.
+                self.died = Some(Death::Kill);
+                return;
+            }
             let seen = format!("node {} shard {number}: {why}", self.node);
             shared.violated(Violation::new("a shard serves while nothing failed", seen));
         }

@@ -19,7 +19,11 @@ pub fn line(report: &Report) -> String {
     format!(
         "seed {seed} on {driver}: {} {nodes} nodes, {:.1} s, {completed} of {operations} operations completed, {elections} elections, \
          recovered in {recovery_ms} ms, {events} events, trace {hash:016x}; {}",
-        if report.verdict.is_ok() { "ok," } else { "FAILED," },
+        match &report.verdict {
+            Ok(()) if report.counts() => "ok,",
+            Ok(()) => "does not count,",
+            Err(_) => "FAILED,",
+        },
         *simulated_ms as f64 / 1000.0,
         report.faults
     )
@@ -51,6 +55,8 @@ pub struct Totals {
     pub seeds: u64,
     /// How many of them failed.
     pub failed: u64,
+    /// How many passed without having done enough to count.
+    pub idle: u64,
     simulated_ms: u64,
     completed: u64,
     elections: u64,
@@ -66,6 +72,7 @@ impl Totals {
     pub fn add(&mut self, report: &Report) {
         self.seeds += 1;
         self.failed += u64::from(report.verdict.is_err());
+        self.idle += u64::from(report.verdict.is_ok() && !report.counts());
         self.simulated_ms += report.simulated_ms;
         self.completed += report.completed as u64;
         self.elections += report.elections as u64;
@@ -79,11 +86,19 @@ impl Totals {
         }
     }
 
+    /// Whether more of them did next to nothing than bad luck explains: then it is the simulator that fails.
+    pub fn is_idle(&self) -> bool {
+        self.idle > 1 + self.seeds / 100
+    }
+
     /// How far, and how fast.
     pub fn progress(&self, elapsed: Duration, runs_each: u64) -> String {
         let seconds = elapsed.as_secs_f64().max(0.001);
         let rate = (self.simulated_ms * runs_each) as f64 / 1000.0 / seconds;
-        format!("{} seeds, {} failed, {seconds:.0} s, {rate:.0} simulated seconds a second", self.seeds, self.failed)
+        let Totals { seeds, failed, idle, .. } = self;
+        format!(
+            "{seeds} seeds, {failed} failed, {idle} did not count, {seconds:.0} s, {rate:.0} simulated seconds a second"
+        )
     }
 }
 

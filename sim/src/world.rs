@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use drey_core::system::SystemWrite;
-use drey_core::{Incarnation, NodeId};
+use drey_core::{GroupId, Incarnation, NodeId};
 
 use crate::checker::Violation;
 use crate::clients::{Clients, Task};
@@ -15,7 +15,7 @@ use crate::faults::Fault;
 use crate::injector::{Act, Injector};
 use crate::network::{Cut, Network};
 use crate::node::{Death, Node};
-use crate::operator::{Change, Doing, Operator, Part, address_of, hosts_of};
+use crate::operator::{Aftermath, Change, Doing, Operator, Part, address_of, hosts_of};
 use crate::plan::{NetworkPlan, Plan, StoragePlan};
 use crate::rng::Rng;
 use crate::shared::Shared;
@@ -23,6 +23,8 @@ use crate::trace::{Text, Trace};
 
 /// The grain of simulated time: what happens within it happens at once.
 pub const TICK_MS: u64 = 5;
+/// So long after a member is gone all others take its link for broken, even one that stood still meanwhile.
+const NOTICED_MS: u64 = 6_500;
 /// Between two marks of the trace.
 const MARK_EVERY_MS: u64 = 500;
 
@@ -121,7 +123,7 @@ impl World {
         // What panics has said so itself.
         let stepped = catch_unwind(AssertUnwindSafe(|| self.driver.step(now_ms)));
         stepped
-            .unwrap_or_else(|_| Err("a host panicked".to_owned()))
+            .unwrap_or_else(|panic| Err(format!("a host panicked: {}", said(&*panic))))
             .map_err(|seen| Violation::new("nothing panics", seen))?;
         self.bury(now_ms);
         match self.shared.borrow().violation() {
@@ -204,7 +206,7 @@ impl World {
     /// The hosts with a member.
     pub fn member_hosts(&self) -> Vec<usize> {
         let nodes = self.nodes.iter().map(|node| node.borrow());
-        nodes.filter(|node| node.part.is_some()).map(|node| node.host()).collect()
+        nodes.filter(|node| node.member().is_some()).map(|node| node.host()).collect()
     }
 
     /// Whether nobody is joining or leaving, and every group has the members as its voters.
@@ -212,8 +214,7 @@ impl World {
         if !matches!(self.operator.doing, Doing::Nothing(_)) {
             return false;
         }
-        let mut members: Vec<NodeId> =
-            self.nodes.iter().filter_map(|node| Some(node.borrow().part.as_ref()?.id)).collect();
+        let mut members: Vec<NodeId> = self.nodes.iter().filter_map(|node| Some(node.borrow().member()?.id)).collect();
         members.sort_unstable();
         drey_core::placement::all_groups(self.plan.groups).all(|group| {
             let nodes = self.nodes.iter().map(|node| node.borrow());
@@ -230,7 +231,7 @@ impl World {
     /// Whether each group's leader says that all members vote, so that a minority of them may be lost.
     fn is_as_large_as_it_seems(&self) -> bool {
         let nodes: Vec<_> = self.nodes.iter().map(|node| node.borrow()).collect();
-        let mut ids: Vec<NodeId> = nodes.iter().filter_map(|node| Some(node.part.as_ref()?.id)).collect();
+        let mut ids: Vec<NodeId> = nodes.iter().filter_map(|node| Some(node.member()?.id)).collect();
         ids.sort_unstable();
         let running: Vec<_> =
             nodes.iter().filter_map(|node| node.process.as_ref()).filter(|process| !process.is_dead()).collect();
@@ -241,6 +242,37 @@ impl World {
     /// How many hosts had no member at first.
     pub fn plan_spares(&self) -> usize {
         self.plan.spares
+    }
+
+    /// The host of the node that leads a group, if there is one that says so.
+    pub fn leader_host(&self, group: GroupId) -> Option<usize> {
+        let nodes = self.nodes.iter().map(|node| node.borrow());
+        let leads = |node: &std::cell::Ref<'_, Node>| {
+            node.process.as_ref().is_some_and(|process| process.sure_voters(group).is_some())
+        };
+        nodes.filter(leads).map(|node| node.host()).next()
+    }
+
+    /// The term in which a host's node is in a group.
+    pub fn term(&self, host: usize, group: GroupId) -> Option<u64> {
+        self.nodes[host - 1].borrow().process.as_ref()?.term(group)
+    }
+
+    /// What a node writes from now on is synced then, and not before.
+    pub fn hang_disk(&mut self, host: usize, until_ms: u64) {
+        self.shared.borrow_mut().happened(Fault::DiskHangs, format_args!("host {host} until {until_ms} ms"));
+        if let Some(process) = &mut self.nodes[host - 1].borrow_mut().process {
+            process.disk_hangs_until_ms = until_ms;
+        }
+    }
+
+    /// Cuts a host off from all others, clients aside, or lets it hear and be heard again.
+    pub fn cut_off(&mut self, host: usize, is_off: bool) {
+        for other in (1..=self.plan.hosts()).filter(|&other| other != host) {
+            for way in [(host, other), (other, host)] {
+                if is_off { self.cut(way) } else { self.heal(way) }
+            }
+        }
     }
 
     /// Who the members are and what every group makes of it, for people.
@@ -263,11 +295,27 @@ impl World {
             return;
         }
         match self.operator.doing {
-            Doing::Nothing(until_ms) if self.faulty.get() && now_ms >= until_ms => self.begin_change(now_ms),
-            Doing::Nothing(_) => {}
+            Doing::Nothing(until_ms) => match self.let_go() {
+                Some((host, id)) => self.operator.doing = Doing::Leaving(host, id),
+                None if self.faulty.get() && now_ms >= until_ms => self.begin_change(now_ms),
+                None if self.faulty.get() || self.is_settled() || self.clients.borrow().will_look() => {}
+                None => self.clients.borrow_mut().add_task(Task::Members),
+            },
             Doing::Joining(host, incarnation) => self.go_on_joining(now_ms, host, incarnation),
             Doing::Leaving(host, id) => self.go_on_leaving(now_ms, host, id),
+            Doing::Checking(host, _) => self.go_on_checking(now_ms, host),
         }
+    }
+
+    /// Whom the members let go though the operator was refused: an earlier attempt, of which no answer came, has gone through since.
+    fn let_go(&self) -> Option<(usize, NodeId)> {
+        let clients = self.clients.borrow();
+        let members = clients.members.as_ref()?;
+        let is_let_go = |id| members.is_gone(id) || members.get(id).is_some_and(|member| member.leaving.is_some());
+        self.nodes.iter().zip(1..).find_map(|(node, host)| {
+            let id = node.borrow().member()?.id;
+            is_let_go(id).then_some((host, id))
+        })
     }
 
     fn begin_change(&mut self, now_ms: u64) {
@@ -286,15 +334,79 @@ impl World {
                 self.clients.borrow_mut().add_task(Task::System(write));
                 self.operator.doing = Doing::Joining(host, incarnation);
             }
-            Change::Leave(host) | Change::LoseDisk(host) => {
+            Change::Leave(host) => {
                 let id = self.nodes[host - 1].borrow().id();
-                if change == Change::LoseDisk(host) {
-                    self.shared.borrow_mut().happened(Fault::DiskGone, format_args!("node {id}"));
-                    self.retire(host, Power::Spare);
-                }
-                self.clients.borrow_mut().add_task(Task::System(SystemWrite::Leave { member: id }));
-                self.operator.doing = Doing::Leaving(host, id);
+                self.ask_to_leave(host, id);
             }
+            Change::LoseDisk(host) => self.lose_disk(now_ms, host),
+            Change::LoseBit(host) => {
+                if self.power[host - 1] == Power::On {
+                    self.take_down(host, Death::PowerCut);
+                }
+                let mut node = self.nodes[host - 1].borrow_mut();
+                if node.lose_bit(self.operator.number()) {
+                    self.shared.borrow_mut().happened(Fault::BitLost, format_args!("node {}", node.id()));
+                    self.operator.doing = Doing::Checking(host, node.id());
+                }
+            }
+        }
+    }
+
+    fn ask_to_leave(&mut self, host: usize, id: NodeId) {
+        self.ask_to_leave_at(0, host, id);
+    }
+
+    fn ask_to_leave_at(&mut self, at_ms: u64, host: usize, id: NodeId) {
+        self.clients.borrow_mut().refused = false;
+        self.clients.borrow_mut().add_task_at(at_ms, Task::System(SystemWrite::Leave { member: id }));
+        self.operator.doing = Doing::Leaving(host, id);
+    }
+
+    /// A member loses its disk, and is to be removed. Not all goes well with that.
+    fn lose_disk(&mut self, now_ms: u64, host: usize) {
+        let part = self.nodes[host - 1].borrow().part.clone();
+        let Some(part) = part else { return };
+        let id = part.id;
+        self.shared.borrow_mut().happened(Fault::DiskGone, format_args!("node {id}"));
+        self.retire(host, Power::Spare);
+        let (aftermath, other) = self.operator.aftermath(&self.member_hosts());
+        match aftermath {
+            // A node that joined is started without founders, and asks for a place.
+            Aftermath::ComesBack if !part.joined && part.peers.len() > 1 => {
+                self.shared.borrow_mut().happened(Fault::WipedCameBack, format_args!("node {id}"));
+                self.nodes[host - 1].borrow_mut().come_back(part);
+                self.power[host - 1] = Power::Off(now_ms + self.injector.down_ms());
+                self.ask_to_leave(host, id);
+            }
+            Aftermath::WrongOneFirst => {
+                let other_id = self.nodes[other - 1].borrow().id();
+                self.shared.borrow_mut().happened(Fault::WrongRemoval, format_args!("node {other_id}, not {id}"));
+                self.operator.lost = Some((host, id));
+                self.ask_to_leave_at(now_ms + NOTICED_MS, other, other_id);
+            }
+            Aftermath::Removed | Aftermath::ComesBack => self.ask_to_leave(host, id),
+        }
+    }
+
+    /// A node with a changed bit has started, or has noticed.
+    fn go_on_checking(&mut self, now_ms: u64, host: usize) {
+        let (is_up, is_damaged) = {
+            let node = self.nodes[host - 1].borrow();
+            (node.is_up(), node.is_damaged)
+        };
+        if is_damaged {
+            self.lose_disk(now_ms, host);
+        } else if is_up {
+            self.nodes[host - 1].borrow_mut().has_rotted = false;
+            self.operator.rest(now_ms);
+        }
+    }
+
+    /// Somebody has left, or stays.
+    fn done_leaving(&mut self, now_ms: u64) {
+        match self.operator.lost.take() {
+            Some((host, id)) => self.ask_to_leave(host, id),
+            None => self.operator.rest(now_ms),
         }
     }
 
@@ -302,7 +414,7 @@ impl World {
         let members = self.clients.borrow().members.clone();
         let joined = members.as_ref().and_then(|members| {
             let id = members.iter().find(|member| member.incarnation == Some(incarnation))?.id;
-            Some(Part { id, incarnation, joined: true, peers: hosts_of(members) })
+            Some(Part { id, incarnation, joined: true, impostor: false, peers: hosts_of(members) })
         });
         let Some(part) = joined else { return };
         self.shared.borrow_mut().happened(Fault::Joined, format_args!("node {} on host {host}", part.id));
@@ -318,17 +430,17 @@ impl World {
             let is_gone = clients.members.as_ref().is_some_and(|members| members.is_gone(id));
             (is_gone, clients.refused, clients.will_look())
         };
-        let lost = self.nodes[host - 1].borrow().part.is_none();
+        let lost = self.nodes[host - 1].borrow().member().is_none();
         if is_gone {
             self.shared.borrow_mut().happened(Fault::Left, format_args!("node {id} of host {host}"));
             self.retire(host, Power::Spare);
-            self.operator.rest(now_ms);
+            self.done_leaving(now_ms);
         } else if refused && lost {
             // Others are down: once they are back it can be spared.
             self.clients.borrow_mut().refused = false;
             self.clients.borrow_mut().add_task(Task::System(SystemWrite::Leave { member: id }));
         } else if refused {
-            self.operator.rest(now_ms);
+            self.done_leaving(now_ms);
         } else if !will_look {
             self.clients.borrow_mut().add_task(Task::Members);
         }
@@ -416,12 +528,18 @@ impl World {
 
     /// Takes what is left of planned faults from the running processes.
     fn calm(&mut self) {
-        let calm = StoragePlan { slow_sync: 0, slow_job: 0, ..self.plan.storage };
+        let calm = StoragePlan { slow_sync: 0, slow_job: 0, one_fails_in: 0, ..self.plan.storage };
         for node in &self.nodes {
             let mut node = node.borrow_mut();
             node.calm(calm);
         }
     }
+}
+
+/// What a panic said.
+fn said(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default()
 }
 
 /// A node on its host.

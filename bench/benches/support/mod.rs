@@ -30,6 +30,7 @@ pub fn config(node: u64, nodes: u64) -> Config {
         founders: (1..=nodes).map(Founder::numbered).collect(),
         timing: config::Timing::default(),
         log: config::LogLimits::default(),
+        transfer: config::TransferLimits::default(),
     }
 }
 

@@ -6,6 +6,7 @@
 use super::record::Reader;
 use super::segment::data_end;
 use super::{BLOCK_BYTES, SegmentId};
+use crate::mutation::{Mutation, is_on};
 
 const MAGIC: [u8; 8] = *b"dreyLOGB";
 /// The format of batches and records.
@@ -166,7 +167,7 @@ impl<'a> Batches<'a> {
         let newest = reader.u64()?;
         let end = offset.checked_add(padded_bytes(payload_bytes as usize) as u64)?;
         let end_max = if kind == BatchKind::Seal { self.segment_bytes } else { data_end(self.segment_bytes) };
-        let sensible = segment == self.segment
+        let sensible = (segment == self.segment || is_on(Mutation::OldRecordsReadAsNew))
             && offset == at
             && end <= end_max
             && synced_through < sequence
@@ -179,7 +180,7 @@ impl<'a> Batches<'a> {
             kind,
             earlier_epochs_carried: flags & FLAG_EARLIER_EPOCHS_CARRIED != 0,
             shards,
-            segment,
+            segment: self.segment,
             offset,
             sequence,
             synced_through,

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 
 use super::{Oldest, Ranges};
+use crate::mutation::{Mutation, is_on};
 use crate::types::{GroupId, LogIndex};
 
 /// Where a replica's entries begin and end.
@@ -45,7 +46,8 @@ pub fn plan(oldest: &Oldest, replicas: &BTreeMap<GroupId, Span>) -> Vec<Plan> {
         let held = oldest.held.get(&group).and_then(Ranges::last).unwrap_or_default().min(span.last);
         let truncate = Some(held.min(span.durable)).filter(|index| *index > span.truncated);
         let first = LogIndex(truncate.unwrap_or(span.truncated).0 + 1);
-        let carry = oldest.only.get(&group).map(|only| only.within(first, held)).unwrap_or_default();
+        let only = oldest.only.get(&group).filter(|_| !is_on(Mutation::RetentionForgets));
+        let carry = only.map(|only| only.within(first, held)).unwrap_or_default();
         Plan { group, truncate, carry }
     };
     replicas.iter().map(plan).collect()

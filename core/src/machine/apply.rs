@@ -15,6 +15,7 @@ use crate::machine::keys::DataPrefix;
 use crate::machine::record::damaged;
 use crate::machine::sessions::Meaning;
 use crate::machine::{Bucket, DecodeError, Machine, ValueRecord, reply};
+use crate::mutation::{Mutation, is_on};
 use crate::name::{BucketName, Key};
 use crate::placement::all_groups;
 use crate::request::{BucketInfo, Command, Condition, Entry, Reply, Write, WriteId};
@@ -116,7 +117,8 @@ impl Batch<'_> {
             meta.version = meta.version.of_next_epoch();
         }
         // It never falls, whatever a leader says. Format 1 says nothing.
-        if commands.stamp.clock_ms >= meta.stamp.clock_ms.max(1) {
+        let floor_ms = if is_on(Mutation::ClockGoesBack) { 1 } else { meta.stamp.clock_ms.max(1) };
+        if commands.stamp.clock_ms >= floor_ms {
             meta.stamp = commands.stamp;
         }
         // The first entry of a leader has no payload at all, and no stamp that could make anything due.
@@ -148,7 +150,11 @@ impl Batch<'_> {
     fn once(&mut self, command: &Command, id: WriteId) -> Answer {
         let generation = self.machine.generation();
         match self.machine.sessions.look_up(id, self.index, generation, &mut self.writes) {
+            Meaning::Refused(Error::SessionExpired) if is_on(Mutation::EvictedSessionTakenForNew) => {
+                self.write(command)
+            }
             Meaning::Refused(error) => Ok(Err(error)),
+            Meaning::Answered(_) if is_on(Mutation::RetryAppliedTwice) => self.write(command),
             Meaning::Answered(key) => self.answer(&key),
             Meaning::New => {
                 let answer = self.write(command)?;

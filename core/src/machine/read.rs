@@ -8,6 +8,7 @@ use crate::limits::{BYTES_COUNTED_MAX, GET_MANY_KEYS_MAX, KEYS_COUNTED_MAX, REPL
 use crate::machine::keys::DataPrefix;
 use crate::machine::record::damaged;
 use crate::machine::{Bucket, Machine, ValueRecord};
+use crate::mutation::{Mutation, is_on};
 use crate::name::{BucketName, Key, KeyRange};
 use crate::request::{BucketInfo, Entry, Reply};
 use crate::store::{Read, StoreError};
@@ -132,6 +133,7 @@ impl Machine {
             return Ok(None);
         };
         let record = ValueRecord::decode(bytes).map_err(|error| damaged(&store_key, error))?;
-        Ok(record.lives_at(self.clock_ms()).then(|| record.entry(key.as_bytes(), clock_ms)))
+        let decides_ms = if is_on(Mutation::ExpiryByOwnClock) { clock_ms } else { self.clock_ms() };
+        Ok(record.lives_at(decides_ms).then(|| record.entry(key.as_bytes(), clock_ms)))
     }
 }

@@ -49,6 +49,16 @@ impl Message {
         !self.0.entries.is_empty() && self.0.get_msg_type() == MessageType::MsgAppend
     }
 
+    /// Whether it answers who asked for a vote.
+    pub(super) fn is_vote(&self) -> bool {
+        self.0.get_msg_type() == MessageType::MsgRequestVoteResponse
+    }
+
+    /// Whether it answers a leader that sent entries.
+    pub(super) fn is_append_response(&self) -> bool {
+        self.0.get_msg_type() == MessageType::MsgAppendResponse
+    }
+
     /// Whether its leader asks the receiver to lead.
     pub(crate) fn is_timeout_now(&self) -> bool {
         self.0.get_msg_type() == MessageType::MsgTimeoutNow

@@ -8,6 +8,8 @@ mod guard;
 mod log_in_memory;
 mod membership;
 mod message;
+#[cfg(feature = "mutations")]
+mod miscount;
 mod node;
 
 pub use guard::Refused;

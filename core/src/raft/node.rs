@@ -11,12 +11,11 @@ use super::membership::Configuration;
 use super::message::Message;
 use crate::limits::UNCOMMITTED_BYTES_MAX;
 use crate::log::{HardState, LogEntry};
+use crate::mutation::{Mutation, is_on};
 use crate::storage::{Committed, SnapshotMeta};
 use crate::system::reconcile::Change;
 use crate::types::{GroupId, LogIndex, NodeId, Term};
 
-/// The most payload of one append message.
-const APPEND_BYTES_MAX: u64 = 1 << 20;
 /// The most append messages under way to one follower.
 const APPENDS_IN_FLIGHT_MAX: usize = 256;
 /// The most committed payload handed out at once.
@@ -38,6 +37,8 @@ pub(crate) struct RaftConfig {
     pub configuration: Configuration,
     /// The largest payload of an entry that the log can hold.
     pub entry_bytes_max: usize,
+    /// The most payload of one append message.
+    pub append_bytes_max: u64,
 }
 
 /// What Raft wants done.
@@ -107,12 +108,12 @@ impl RaftNode {
             election_tick: config.election_ticks,
             heartbeat_tick: config.heartbeat_ticks,
             applied: config.applied.0,
-            max_size_per_msg: APPEND_BYTES_MAX,
+            max_size_per_msg: config.append_bytes_max,
             max_inflight_msgs: APPENDS_IN_FLIGHT_MAX,
             max_committed_size_per_ready: COMMITTED_BYTES_MAX,
             max_uncommitted_size: UNCOMMITTED_BYTES_MAX as u64,
             check_quorum: true,
-            pre_vote: true,
+            pre_vote: !is_on(Mutation::NoPreVote),
             // Its batching glues entries to an empty append of another index. A turn proposes one entry at most anyway.
             batch_append: false,
             read_only_option: ReadOnlyOption::Safe,
@@ -144,12 +145,18 @@ impl RaftNode {
             self.retries = 0;
         } else if timed_out && self.raw.raft.state != StateRole::Leader {
             self.retries += 1;
+            if is_on(Mutation::CampaignWithUnappliedChange) {
+                return self.campaign();
+            }
         }
         self.settle();
     }
 
     /// Starts an election now.
     pub fn campaign(&mut self) {
+        if is_on(Mutation::CampaignWithUnappliedChange) && self.raw.raft.promotable() && !self.is_leader() {
+            self.raw.raft.campaign(b"CampaignPreElection");
+        }
         // An error means that it cannot campaign now, which is an outcome like losing.
         let _ = self.raw.campaign();
         self.settle();
@@ -249,6 +256,9 @@ impl RaftNode {
     }
 
     fn propose_v2(&mut self, change: raft::eraftpb::ConfChangeV2) {
+        if is_on(Mutation::ChangeBeforeFirstCommit) {
+            self.raw.raft.pending_conf_index = 0;
+        }
         if self.is_settled() {
             // An error means that it cannot be done now; it will be tried again.
             let _ = self.raw.propose_conf_change(Vec::new(), change);
@@ -258,7 +268,8 @@ impl RaftNode {
 
     /// Whether this leader has applied every change of the configuration that its log may hold.
     pub fn is_settled(&self) -> bool {
-        self.is_leader() && !self.is_handing_over() && !self.raw.raft.has_pending_conf()
+        let is_pending = self.raw.raft.has_pending_conf() && !is_on(Mutation::ChangeBeforeFirstCommit);
+        self.is_leader() && !self.is_handing_over() && !is_pending
     }
 
     /// Whether the leadership is on its way to another.
@@ -284,6 +295,12 @@ impl RaftNode {
 
     /// Asks for a read index. The answer may never come: ask again, with another context.
     pub fn read_index(&mut self, context: u128) {
+        let raft = &mut self.raw.raft;
+        if is_on(Mutation::ReadBeforeFirstCommit) && raft.state == StateRole::Leader && !raft.commit_to_current_term() {
+            let request_ctx = context.to_le_bytes().to_vec();
+            let index = raft.raft_log.committed;
+            raft.read_states.push(raft::ReadState { index, request_ctx });
+        }
         self.raw.read_index(context.to_le_bytes().to_vec());
         self.settle();
     }
@@ -330,7 +347,7 @@ impl RaftNode {
             vote: (now.vote != 0).then_some(NodeId(now.vote)),
             commit: LogIndex(now.commit.min(before_entries)),
         };
-        let with_entries = first_entry.is_some() || with_snapshot;
+        let with_entries = (first_entry.is_some() || with_snapshot) && !is_on(Mutation::HardStateNotWithEntries);
         let promise_changed = (new.term, new.vote) != (self.written.term, self.written.vote);
         (promise_changed || (with_entries && new != self.written)).then(|| {
             self.written = new;
@@ -364,12 +381,18 @@ impl RaftNode {
             EntryType::EntryConfChange => self.raw.apply_conf_change(&ConfChange::decode(entry.data.clone()).ok()?),
             _ => self.raw.apply_conf_change(&ConfChangeV2::decode(entry.data.clone()).ok()?),
         };
+        let left = match &state {
+            Ok(joint) if is_on(Mutation::JointLeftEarly) && !joint.voters_outgoing.is_empty() => {
+                self.raw.apply_conf_change(&ConfChangeV2::default())
+            }
+            _ => state,
+        };
         let raft = &mut self.raw.raft;
         if raft.state == StateRole::Leader && raft.prs().get(raft.id).is_none() {
             // It was elected with its own removal, which another had proposed, in its log. raft-rs leads on, and panics.
             raft.become_follower(raft.term, raft::INVALID_ID);
         }
-        state.ok()
+        left.ok()
     }
 
     /// Everything up to the ready of this number is on disk.
@@ -488,8 +511,16 @@ impl RaftNode {
     /// Puts drey's election timeout in the place of the one that raft-rs drew.
     fn settle(&mut self) {
         let raft = &mut self.raw.raft;
+        #[cfg(feature = "mutations")]
+        if raft.state == StateRole::Leader {
+            super::miscount::commit_what_should_wait(raft);
+        }
         let wait = (raft.term, raft.state, self.retries);
         if wait != self.timeout_is_for {
+            let steps_down = wait.1 == StateRole::Follower && self.timeout_is_for.1 != StateRole::Follower;
+            if is_on(Mutation::VoteForgottenOnStepDown) && steps_down && wait.0 == self.timeout_is_for.0 {
+                raft.vote = raft::INVALID_ID;
+            }
             if wait.0 != self.timeout_is_for.0 {
                 self.retries = 0;
             }
@@ -553,6 +584,8 @@ impl Message {
 
     /// Whether it may leave before the records of its ready are on disk, the terms on disk being `durable`.
     pub(crate) fn may_leave_before_sync(&self, durable: Term) -> bool {
-        self.promises_nothing() && (self.0.term == 0 || Term(self.0.term) == durable)
+        let is_early = (is_on(Mutation::VoteBeforeSync) && self.is_vote())
+            || (is_on(Mutation::ReplyBeforeSync) && self.is_append_response());
+        is_early || (self.promises_nothing() && (self.0.term == 0 || Term(self.0.term) == durable))
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::machine::Machine;
 use crate::machine::Meta;
 use crate::machine::keys::{Generation, KIND_BUCKET, KIND_MEMBERS, KIND_SESSION, StoreRange};
+use crate::mutation::{Mutation, is_on};
 use crate::name::KeyRange;
 use crate::storage::SnapshotMeta;
 use crate::storage::chunk::ChunkBuilder;
@@ -33,7 +34,9 @@ impl<V: Read> Sending<V> {
         let data = created.iter().map(|&created| generation.data(created).range(&KeyRange::default()));
         let expiries = created.iter().map(|&created| generation.expiries(created).range());
         let ranges = std::iter::once(generation.kind_range(KIND_BUCKET)).chain(data).chain(expiries);
-        let ranges = ranges.chain([KIND_MEMBERS, KIND_SESSION].map(|kind| generation.kind_range(kind))).collect();
+        let small: &[u8] =
+            if is_on(Mutation::SessionsNotInSnapshot) { &[KIND_MEMBERS] } else { &[KIND_MEMBERS, KIND_SESSION] };
+        let ranges = ranges.chain(small.iter().map(|&kind| generation.kind_range(kind))).collect();
         Sending { view, group: machine.group(), meta: machine.meta().clone(), ranges, chunk: 0 }
     }
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::error::Error;
 use crate::machine::Machine;
+use crate::mutation::{Mutation, is_on};
 use crate::name::BucketName;
 use crate::request::{ReadOp, Reply};
 use crate::storage::scans::{ScanRequest, Scans};
@@ -115,6 +116,11 @@ impl<S: Store> StorageWorker<S> {
         let (writes, replies) = machine.apply(&self.store, entries, configuration)?;
         let (index, purge, clock) = (machine.applied(), machine.needs_purge(), machine.clock());
         let members = machine.members().cloned().filter(|members| members_before.as_ref() != Some(members));
+        if is_on(Mutation::AppliedIndexApart) {
+            let meta = crate::machine::keys::meta(group);
+            let apart = writes.changes.get_key_value(&meta).map(|(key, value)| (key.clone(), value.clone()));
+            self.store.write(WriteSet { changes: apart.into_iter().collect() })?;
+        }
         self.store.write(writes)?;
         Ok(StorageDone::Applied { group, index, replies, purge, clock, members })
     }
@@ -168,7 +174,9 @@ impl<S: Store> StorageWorker<S> {
 
     fn persist(&mut self) -> Result<StorageDone, StoreError> {
         let applied = self.machines.values().map(|machine| (machine.group(), machine.applied())).collect();
-        self.store.persist()?;
+        if !is_on(Mutation::TruncatedBeforeDurable) {
+            self.store.persist()?;
+        }
         Ok(StorageDone::Persisted { applied })
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::Error;
+use crate::mutation::{Mutation, is_on};
 use crate::system::Members;
 use crate::types::NodeId;
 
@@ -15,7 +16,7 @@ pub(crate) fn check(
     own: NodeId,
     reachable: &BTreeSet<NodeId>,
 ) -> Result<(), Error> {
-    if !members.stays(leaving) {
+    if !members.stays(leaving) || is_on(Mutation::EveryoneMayGo) {
         // Applying says what that means.
         return Ok(());
     }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+use crate::mutation::{Mutation, is_on};
 use crate::types::{ClusterId, Incarnation, NodeId};
 
 /// The bytes by which a listener tells a peer from other protocols.
@@ -246,7 +247,7 @@ impl Acquaintances {
                 self.incarnations.insert(hello.from, hello.incarnation);
                 Ok(true)
             }
-            Some(known) if *known == hello.incarnation => Ok(false),
+            Some(known) if *known == hello.incarnation || is_on(Mutation::WipedNodeVotes) => Ok(false),
             Some(_) => Err(HandshakeError::Outcast(format!(
                 "node {} lost its data directory and must not vote again under its id: remove it with `drey remove`, then \
                  start it with an empty data directory and --join",

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 
-use drey_core::config::{LogLimits, Timing};
+use drey_core::config::{LogLimits, Timing, TransferLimits};
 use drey_core::log::SegmentId;
 use drey_core::machine::Machine;
 use drey_core::name::{BucketName, KeyRange};
@@ -117,6 +117,7 @@ impl Node {
             founders: self.settings.founders.clone(),
             timing: self.settings.timing,
             log: self.settings.log,
+            transfer: TransferLimits::default(),
         }
     }
 

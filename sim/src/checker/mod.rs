@@ -41,6 +41,8 @@ impl fmt::Display for Violation {
     }
 }
 
+/// Nothing is known to be broken, but nobody knows.
+pub const UNDECIDED: &str = "linearizability can be decided";
 /// The steps that the search may take for one object. Histories here need some thousands.
 const STEPS_MAX: u64 = 3_000_000;
 
@@ -63,7 +65,7 @@ fn check_object(history: &History, object: ObjectId, operations: &[&Operation]) 
             describe(history, object, operations, &longest, "no order of the operations explains the answers"),
         )),
         Verdict::Undecided => Err(Violation::new(
-            "linearizability",
+            UNDECIDED,
             describe(history, object, operations, &[], "undecided: the search ran out of steps"),
         )),
     }

@@ -1,0 +1,97 @@
+//! Faults that can be put into drey on purpose, one at a time, to see that the simulator finds them. A simulator that finds nothing
+//! proves nothing until it is shown to find what is there.
+//!
+//! Only with the feature `mutations`; without it [`is_on`] is a constant, and nothing of this is in the program. Each site is one
+//! expression, and no assertion stands beside it. `docs/mutations.md` has what became of each.
+
+macro_rules! mutations {
+    ($($name:ident = $number:literal, $text:literal;)*) => {
+        /// A fault, by the rule that it breaks.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Mutation { $(#[doc = $text] $name = $number,)* }
+
+        #[cfg(feature = "mutations")]
+        impl Mutation {
+            /// All of them, in the order of their numbers.
+            pub const ALL: &'static [Mutation] = &[$(Mutation::$name,)*];
+
+            /// Its number in the table of the design.
+            pub fn number(self) -> u8 {
+                self as u8
+            }
+
+            /// What was done, for people.
+            pub fn text(self) -> &'static str {
+                match self { $(Mutation::$name => $text,)* }
+            }
+        }
+    };
+}
+
+mutations! {
+    ReplyBeforeSync = 1, "a follower confirms entries before its log is synced";
+    VoteBeforeSync = 2, "a vote is answered before it is synced";
+    VoteForgottenOnStepDown = 3, "who becomes a follower again within a term forgets whom it voted for";
+    OlderTermCommitted = 4, "a leader commits entries of an older term by counting who has them";
+    ReadBeforeFirstCommit = 5, "a new leader answers a read index before it has committed anything in its term";
+    ReadIndexKept = 6, "a read index that is asked for again is asked for under its old name, with the reads that came since";
+    LocalReadForLinearizable = 7, "a linearizable read is answered from the node's own state";
+    CampaignWithUnappliedChange = 8, "who holds a committed change of members that it has not applied campaigns nevertheless";
+    ChangeBeforeFirstCommit = 9, "a leader changes members before it has committed anything in its term";
+    JointLeftEarly = 10, "each member leaves a joint configuration as soon as it has entered it";
+    SnapshotConfigurationAhead = 11, "a snapshot gets the configuration that its leader has now, not the one of its index";
+    AppliedIndexApart = 12, "the applied index is stored in a batch of its own, before the data";
+    EntriesDuringInstallation = 13, "messages with entries are taken while a snapshot is being installed";
+    TruncatedBeforeDurable = 14, "the log is truncated though the store was not persisted";
+    DirectoryEntryNotSynced = 15, "a new segment's entry in its directory is not synced (in the simulated disk)";
+    FailedSyncTakenAsDone = 16, "a sync that failed is tried again, and then taken for done (in the simulated disk)";
+    MidLogDamageCut = 17, "damage in the middle of the log is cut as if it were a torn tail";
+    WipedNodeVotes = 18, "a node that lost its disk is accepted under its old id";
+    HangingDiskLeads = 19, "a leader whose disk hangs keeps its leadership";
+    ExpiryByOwnClock = 20, "what a read takes for expired is decided by the node's own wall clock";
+    ClockGoesBack = 21, "a new leader goes on from a deposed leader's clock, and stamps that fall are accepted";
+    NoPreVote = 22, "nobody asks for pre-votes";
+    RetryAppliedTwice = 23, "a write that was applied is applied again when it comes again";
+    SessionsNotInSnapshot = 24, "sessions are left out of snapshots";
+    LearnerCounts = 26, "a learner counts in the quorum that commits";
+    EvictedSessionTakenForNew = 27, "a write of a session that is gone is applied as if it had none";
+    InstallationDoneEarly = 28, "the log says that a snapshot is installed before the store has it";
+    OldRecordsReadAsNew = 30, "a segment's checksums and headers do not say which segment they are of";
+    NoLeaderForProposed = 32, "a write that was proposed by a leader which stepped down is answered `no_leader`";
+    ChangeNotConfirmed = 33, "a change of voters counts as made before a majority knows of it on disk";
+    ClockNeverStamped = 34, "a clock that nobody has counted stays where the last stamp left it: at 0, if there was none";
+    HardStateNotWithEntries = 35, "the commit index is not written with the entries behind it";
+    EveryoneMayGo = 36, "a member may be removed though the rest has no quorum";
+    RetentionForgets = 37, "what the store does not hold durably is not carried over when its segment goes";
+}
+
+#[cfg(feature = "mutations")]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Mutation;
+
+    thread_local! {
+        static ON: Cell<Option<Mutation>> = const { Cell::new(None) };
+    }
+
+    /// Puts this fault, or none, into all that runs on this thread from now on.
+    pub fn set(mutation: Option<Mutation>) {
+        ON.set(mutation);
+    }
+
+    /// Whether this fault is in.
+    pub fn is_on(mutation: Mutation) -> bool {
+        ON.get() == Some(mutation)
+    }
+}
+
+#[cfg(feature = "mutations")]
+pub use switch::{is_on, set};
+
+/// Whether this fault is in: never, without the feature.
+#[cfg(not(feature = "mutations"))]
+#[inline(always)]
+pub const fn is_on(_: Mutation) -> bool {
+    false
+}

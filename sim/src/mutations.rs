@@ -1,0 +1,116 @@
+//! The proof that the simulator finds what is there: each fault of [`Mutation`] is put in, and seeds are run until a law is broken.
+//!
+//! Which seed finds it does not depend on how many threads look: it is the first of all that do.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use drey_core::mutation::{self, Mutation};
+
+use crate::checker::{UNDECIDED, Violation};
+use crate::driver::DriverKind;
+use crate::pool;
+use crate::run::run;
+use crate::trace::Text;
+
+/// So many seeds must find nothing while nothing is put in.
+const SOUND_SEEDS: u64 = 10;
+/// How much of what was seen is shown.
+const SEEN_CHARS_MAX: usize = 200;
+
+/// What is found soonest, by the figures of `docs/mutations.md`.
+const SOONEST: &[u8] = &[];
+
+/// The faults to be put in.
+pub fn chosen(only: &[u8], quickest: Option<usize>) -> Vec<Mutation> {
+    let soonest = &SOONEST[..quickest.map_or(0, |count| count.min(SOONEST.len()))];
+    let wanted = |number: u8| match quickest {
+        Some(_) => soonest.contains(&number),
+        None => only.is_empty() || only.contains(&number),
+    };
+    Mutation::ALL.iter().copied().filter(|mutation| wanted(mutation.number())).collect()
+}
+
+/// Puts each in and prints what found it. False if one was not found, or something was found with none of them in.
+pub fn all_found(mutations: &[Mutation], seeds: u64, threads: usize) -> bool {
+    std::panic::set_hook(Box::new(|_| {}));
+    let sound = look(None, SOUND_SEEDS, threads);
+    if let Some((seed, violation)) = sound.first {
+        println!("seed {seed} breaks a law with no mutation in: {}", shown(&violation));
+        return false;
+    }
+    println!("no mutation: {SOUND_SEEDS} seeds found nothing\n");
+    println!("| # | mutation | found by | seeds | seconds |\n| --- | --- | --- | --- | --- |");
+    let mut all = true;
+    for &mutation in mutations {
+        let looked = look(Some(mutation), seeds, threads);
+        let (law, count) = match &looked.first {
+            Some((seed, violation)) => (violation.law, seed + 1),
+            None => ("**not found**", seeds),
+        };
+        let seconds = looked.elapsed.as_secs_f64();
+        println!("| {} | {} | {law} | {count} | {seconds:.1} |", mutation.number(), mutation.text());
+        match &looked.first {
+            Some((seed, violation)) => eprintln!("    seed {seed}: {}", shown(violation)),
+            None => all = false,
+        }
+        if let Some((seed, violation)) = &looked.unsound {
+            println!("seed {seed} breaks a law with no mutation in, too: {}", shown(violation));
+            all = false;
+        }
+        if !looked.passed_over.is_empty() {
+            eprintln!("    not counted: {:?}", looked.passed_over);
+        }
+    }
+    all
+}
+
+/// What came of looking for one.
+struct Looked {
+    /// The first seed that broke a law, and which.
+    first: Option<(u64, Violation)>,
+    /// What is no proof, and how often it happened.
+    passed_over: BTreeMap<&'static str, u64>,
+    /// A seed that breaks a law without the mutation, too.
+    unsound: Option<(u64, Violation)>,
+    elapsed: Duration,
+}
+
+fn look(mutation: Option<Mutation>, seeds: u64, threads: usize) -> Looked {
+    let started = Instant::now();
+    let mut looked = Looked { first: None, passed_over: BTreeMap::new(), unsound: None, elapsed: Duration::ZERO };
+    let run = |seed| {
+        mutation::set(mutation);
+        let found = run(seed, DriverKind::Queue, Text::None).verdict;
+        // What is found without the mutation, too, was found by nobody's fault but drey's own, or the simulator's.
+        mutation::set(None);
+        match found {
+            Err(violation) if mutation.is_some() => Err((violation, run(seed, DriverKind::Queue, Text::None).verdict)),
+            found => found.map_err(|violation| (violation, Ok(()))),
+        }
+    };
+    pool::each(0..seeds, threads, run, |seed, verdict| {
+        match verdict {
+            Err((violation, Err(_))) => looked.unsound = Some((seed, violation)),
+            Err((violation, _)) if mutation.is_some() && !is_proof(&violation) => {
+                *looked.passed_over.entry(violation.law).or_default() += 1;
+            }
+            // Others that were begun may end behind a later one.
+            Err((violation, _)) if looked.first.as_ref().is_none_or(|(first, _)| seed < *first) => {
+                looked.first = Some((seed, violation));
+            }
+            _ => {}
+        }
+        looked.first.is_none()
+    });
+    Looked { elapsed: started.elapsed(), ..looked }
+}
+
+/// Whether it says that something is wrong, and not that nobody knows.
+fn is_proof(violation: &Violation) -> bool {
+    violation.law != UNDECIDED
+}
+
+fn shown(violation: &Violation) -> String {
+    violation.to_string().replace('\n', " ").chars().take(SEEN_CHARS_MAX).collect()
+}

@@ -1,0 +1,114 @@
+//! What is tried once all else is calm, in some of the seeds: a single misfortune, of which no client may notice much.
+//!
+//! - The disk of a node that leads hangs for long. The others can do without it, so every group must answer through them.
+//! - A node that leads nothing is away for some election timeouts, and comes back. A term of its own making, higher than the others',
+//!   would depose their leaders, and its disk would keep it.
+
+use drey_core::GroupId;
+use drey_core::placement::all_groups;
+
+use crate::checker::Violation;
+use crate::clients::Task;
+use crate::faults::Fault;
+use crate::plan::Plan;
+use crate::rng::Rng;
+use crate::world::World;
+
+/// So long a disk hangs, and a group may take to go on without it.
+const HANGS_MS: u64 = 25_000;
+const WITHOUT_IT_MS_MAX: u64 = 15_000;
+/// So many election timeouts a node is away.
+const AWAY_TIMEOUTS: u64 = 5;
+
+/// What is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// The disk of a leader hangs.
+    DiskHangs,
+    /// A follower is away for a while.
+    FollowerReturns,
+}
+
+impl Trial {
+    /// That of a plan, if it has one.
+    pub fn draw(plan: &Plan) -> Option<Trial> {
+        if plan.minority_stays_down {
+            // The others must not lose another.
+            return None;
+        }
+        match Rng::stream(plan.seed, "trial", 0).below(8) {
+            0 => Some(Trial::DiskHangs),
+            1 => Some(Trial::FollowerReturns),
+            _ => None,
+        }
+    }
+
+    /// Tries it. The cluster is whole and calm.
+    pub fn run(self, world: &mut World, plan: &Plan) -> Result<(), Violation> {
+        let hosts = world.member_hosts();
+        if hosts.len() < 3 {
+            return Ok(());
+        }
+        match self {
+            Trial::DiskHangs => disk_hangs(world, plan, &hosts),
+            Trial::FollowerReturns => follower_returns(world, plan, &hosts),
+        }
+    }
+}
+
+fn disk_hangs(world: &mut World, plan: &Plan, hosts: &[usize]) -> Result<(), Violation> {
+    let rng = &mut Rng::stream(plan.seed, "trial", 1);
+    let groups: Vec<GroupId> = all_groups(plan.groups).collect();
+    let Some(leader) = world.leader_host(*rng.pick(&groups)) else { return Ok(()) };
+    let until_ms = world.now_ms() + HANGS_MS;
+    world.hang_disk(leader, until_ms);
+    add_puts(world, hosts.iter().copied().filter(|&host| host != leader));
+    let within_ms = world.now_ms() + WITHOUT_IT_MS_MAX;
+    world.run_until(|world| world.clients.borrow().is_done() || world.now_ms() >= within_ms)?;
+    let undone = (!world.clients.borrow().is_done()).then(|| world.clients.borrow().describe());
+    if let Some(undone) = undone {
+        let seen = format!("node {leader} hangs; not done within {WITHOUT_IT_MS_MAX} ms: {undone}");
+        return Err(Violation::new("progress while a leader's disk hangs", seen));
+    }
+    world.run_until(|world| world.now_ms() >= until_ms)
+}
+
+fn follower_returns(world: &mut World, plan: &Plan, hosts: &[usize]) -> Result<(), Violation> {
+    let rng = &mut Rng::stream(plan.seed, "trial", 1);
+    let leaders: Vec<_> = all_groups(plan.groups).map(|group| world.leader_host(group)).collect();
+    let followers: Vec<usize> = hosts.iter().copied().filter(|&host| !leaders.contains(&Some(host))).collect();
+    if followers.is_empty() || leaders.contains(&None) {
+        return Ok(());
+    }
+    let away = *rng.pick(&followers);
+    world.shared.borrow_mut().happened(Fault::WasAway, format_args!("node on host {away}"));
+    let back_ms = world.now_ms() + AWAY_TIMEOUTS * plan.timing.election_ms();
+    world.cut_off(away, true);
+    world.run_until(|world| world.now_ms() >= back_ms)?;
+    for group in all_groups(plan.groups) {
+        let others = hosts.iter().filter(|&&host| host != away);
+        let highest = others.filter_map(|&host| world.term(host, group)).max();
+        let own = world.term(away, group);
+        if own > highest {
+            let seen =
+                format!("group {group}: host {away} was away, and is in term {own:?}, the others in {highest:?}");
+            return Err(Violation::new("who comes back deposes nobody", seen));
+        }
+    }
+    world.cut_off(away, false);
+    add_puts(world, hosts.iter().copied());
+    let within_ms = world.now_ms() + WITHOUT_IT_MS_MAX;
+    world.run_until(|world| world.clients.borrow().is_done() || world.now_ms() >= within_ms)
+}
+
+/// A put in each bucket through each of these.
+fn add_puts(world: &mut World, hosts: impl Iterator<Item = usize>) {
+    let mut clients = world.clients.borrow_mut();
+    for host in hosts {
+        for bucket in clients.workload.buckets.clone() {
+            let name = format!("trial-{}", clients.workload.objects.len());
+            let object = clients.workload.add_object(bucket, &[name]);
+            clients.add_task(Task::Put(object, host));
+        }
+    }
+}
