@@ -219,7 +219,13 @@ impl Node {
                 }
             }
         }
-        let links = Links::new((CLUSTER, part.id, part.incarnation), &part.peers, self.shards, self.starts);
+        let links = Links::new(
+            (CLUSTER, part.id, part.incarnation),
+            &part.peers,
+            self.shards,
+            self.starts,
+            self.plan.network.outbox_bytes_max,
+        );
         let rng = Rng::new(self.rng.next_u64());
         let config = self.config(ShardId(0));
         let mut process = Process::new(

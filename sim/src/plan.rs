@@ -1,6 +1,7 @@
 //! What a seed decides before anything runs: how large the cluster is, how fast its parts are, what goes wrong and how often.
 
 use drey_core::config::{LogLimits, Timing, TransferLimits};
+use drey_core::wire::outbox::OUTBOX_BYTES_MAX;
 
 use crate::rng::Rng;
 
@@ -64,6 +65,8 @@ pub struct NetworkPlan {
     pub delay: u32,
     /// For how long, at most.
     pub delay_ms_max: u64,
+    /// What may wait for a link, in bytes.
+    pub outbox_bytes_max: usize,
 }
 
 /// Of disks and stores.
@@ -160,6 +163,7 @@ impl Plan {
                 duplication: sometimes(rng, 60),
                 delay: sometimes(rng, 60),
                 delay_ms_max: rng.between(20, 500),
+                outbox_bytes_max: draw_outbox(seed),
             },
             storage: StoragePlan {
                 sync_ms_max: rng.between(0, 15),
@@ -254,6 +258,12 @@ impl Plan {
     pub fn hosts(&self) -> usize {
         self.nodes + self.spares
     }
+}
+
+/// In some of the seeds links take little at once, as slow ones do.
+fn draw_outbox(seed: u64) -> usize {
+    let rng = &mut Rng::stream(seed, "outbox", 0);
+    if rng.chance(100) { rng.between(1 << 10, 64 << 10) as usize } else { OUTBOX_BYTES_MAX }
 }
 
 fn draw_transfer(seed: u64) -> TransferLimits {

@@ -503,6 +503,7 @@ impl Process {
         if !self.replies.is_empty() {
             shared.send(net, (own, CLIENTS), std::mem::take(&mut self.replies).into());
         }
+        shared.faults.happened_times(Fault::LinkFull, std::mem::take(&mut self.links.crowded_out));
         self.links.flush(shared.now_ms, |to, host, datagram| {
             // Its envelopes were taken down as they were sent.
             let text = format_args!("n{node} -> n{to} {} bytes", datagram.len());
