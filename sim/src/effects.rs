@@ -23,6 +23,8 @@ use crate::rng::Rng;
 use crate::shared::Shared;
 
 /// What takes longer is counted as slow.
+/// So many effects may still be performed behind a promise.
+const EFFECTS_BEHIND_MAX: u64 = 6;
 const SLOW_MS_MIN: u64 = 100;
 
 /// The effects of one shard's turn.
@@ -170,10 +172,12 @@ impl Performer<'_> {
             Behind::FirstWrite => {
                 Some(matches!(output, Output::WriteLog(_, write) if write.offset == BLOCK_BYTES as u64))
             }
+            Behind::Promise => Some(matches!(output, Output::WriteLog(_, write) if write.is_promise())),
         };
         if let Some(is_it) = awaited {
             if is_it {
-                // The next effect, then, whatever it is, does not happen.
+                // The next effect, then, whatever it is, does not happen; or one of the next, when messages are sent behind a write.
+                doom.effects = if doom.behind == Behind::Promise { self.rng.below(EFFECTS_BEHIND_MAX) } else { 0 };
                 doom.behind = Behind::Anything;
             }
             return false;

@@ -47,6 +47,8 @@ pub enum Behind {
     Write,
     /// A segment's first write: what did not fit into the last segment is under way.
     FirstWrite,
+    /// Soon behind a write of terms and votes: what they promise may be out already.
+    Promise,
 }
 
 /// A death to come.

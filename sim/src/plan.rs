@@ -28,6 +28,8 @@ pub struct Plan {
     pub shards: Vec<u32>,
     /// Raft's and the requests' times.
     pub timing: Timing,
+    /// Elections are contended.
+    pub is_contended: bool,
     /// Small segments, so that they are released, recycled and truncated all the time.
     pub log: LogLimits,
     /// Small messages, in some of the seeds, so that there is something between two of them.
@@ -149,6 +151,7 @@ impl Plan {
                 read_retry_ms: rng.between(150, 500),
                 snapshot_ack_ms: rng.between(500, 2_000),
             },
+            is_contended: false,
             log: LogLimits {
                 segment_bytes: *rng.pick(&[32 << 10, 64 << 10, 128 << 10, 256 << 10]),
                 segments_kept: rng.between(1, 3) as usize,
@@ -207,6 +210,7 @@ impl Plan {
         if syncs.chance(300) {
             plan.storage.one_fails_in = syncs.between(300, 3_000);
         }
+        plan.contend();
         plan.ask_densely();
         plan.begin_alone();
         plan
@@ -226,6 +230,24 @@ impl Plan {
         self.minority_stays_down = false;
     }
 
+    /// In some of the seeds members are quick to take each other for dead and quick to return, so that several campaign in one term,
+    /// and who dies with a promise is asked again at once.
+    fn contend(&mut self) {
+        let rng = &mut Rng::stream(self.seed, "contention", 0);
+        if !rng.chance(150) {
+            return;
+        }
+        self.is_contended = true;
+        (self.timing.tick_ms, self.timing.election_ticks) = (*rng.pick(&[40, 60]), *rng.pick(&[3, 4]));
+        self.fault_every_ms = rng.between(200, 1_000);
+        self.change_every_ms = self.change_every_ms.min(1_000);
+        self.network.latency_ms_max = rng.between(5, 15);
+        (self.network.delay, self.network.delay_ms_max) = (rng.between(20, 100) as u32, rng.between(30, 300));
+        self.storage.slow_ms_max = rng.between(150, 300);
+        self.weights.die_in_turn = 12;
+        self.weights.pause = 0;
+    }
+
     /// In some of the seeds so many clients ask that turns, frames and log writes are shared.
     fn ask_densely(&mut self) {
         let rng = &mut Rng::stream(self.seed, "density", 0);
@@ -234,7 +256,7 @@ impl Plan {
             self.clients.think_ms_max = rng.between(5, 30);
             // Their states are large.
             self.transfer.chunk_bytes = TransferLimits::default().chunk_bytes;
-            self.timing.tick_ms = 100;
+            (self.timing.tick_ms, self.timing.election_ticks) = (100, 10);
             // A store that takes longer for a job does not keep up with so many, and is behind for as long after the faults as
             // they lasted.
             self.storage.job_ms_max = self.storage.job_ms_max.min(4);
