@@ -120,7 +120,8 @@ impl Injector {
             6 => {
                 let death = if self.rng.chance(700) { Death::PowerCut } else { Death::Kill };
                 let behind = *self.rng.pick(&[Behind::Anything, Behind::Write, Behind::FirstWrite, Behind::Promise]);
-                Act::Doom(node, Doom { effects: self.rng.between(1, 400), behind, death })
+                let effects_max = if behind == Behind::Promise { 40 } else { 400 };
+                Act::Doom(node, Doom { effects: self.rng.between(1, effects_max), behind, death })
             }
             7 => Act::Pause(node, self.rng.between(100, 3_000)),
             _ => {

@@ -232,7 +232,7 @@ impl Node {
         let config = self.config(ShardId(0));
         let mut process = Process::new(
             (self.host, config, self.storage),
-            self.plan.compare_every(),
+            (self.plan.compare_every(), self.plan.network.rumour_every_ms),
             rng,
             clock,
             shards,

@@ -67,6 +67,8 @@ pub struct NetworkPlan {
     pub delay: u32,
     /// For how long, at most.
     pub delay_ms_max: u64,
+    /// A node is told by mistake that a peer is gone, once in so many ms on average.
+    pub rumour_every_ms: u64,
     /// What may wait for a link, in bytes.
     pub outbox_bytes_max: usize,
 }
@@ -166,6 +168,7 @@ impl Plan {
                 duplication: sometimes(rng, 60),
                 delay: sometimes(rng, 60),
                 delay_ms_max: rng.between(20, 500),
+                rumour_every_ms: 20_000,
                 outbox_bytes_max: draw_outbox(seed),
             },
             storage: StoragePlan {
@@ -243,6 +246,7 @@ impl Plan {
         self.change_every_ms = self.change_every_ms.min(1_000);
         self.network.latency_ms_max = rng.between(5, 15);
         (self.network.delay, self.network.delay_ms_max) = (rng.between(20, 100) as u32, rng.between(30, 300));
+        self.network.rumour_every_ms = rng.between(500, 3_000);
         self.storage.slow_ms_max = rng.between(150, 300);
         self.weights.die_in_turn = 12;
         self.weights.pause = 0;

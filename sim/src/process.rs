@@ -27,6 +27,7 @@ use crate::plan::StoragePlan;
 use crate::rng::Rng;
 use crate::shared::Shared;
 use crate::store::SharedStore;
+use crate::world::TICK_MS;
 
 /// The most rounds of turns within one tick: a disk without latency must not stop time.
 const ROUNDS_MAX: usize = 6;
@@ -35,9 +36,7 @@ const FORGOTTEN_AFTER_MS: u64 = 1_000;
 /// More jobs than a shard ever has waiting: it bounds what it starts.
 const JOBS_MAX: usize = 4_096;
 /// A node is told to hand over, once in so many ms on average. It need not stop then.
-const HAND_OVER_EVERY_MS: u64 = 6_000;
-/// A node is told by mistake that a peer is gone, once in so many ms on average.
-const GONE_BY_MISTAKE_EVERY_MS: u64 = 4_000;
+const HAND_OVER_EVERY_MS: u64 = 30_000;
 
 /// Requests that a node makes for itself are numbered from here.
 const SUBMITTED: u64 = 1 << 63;
@@ -98,6 +97,8 @@ pub struct Process {
     storage: StoragePlan,
     /// States are compared at indexes that are multiples of this.
     compare_every: u64,
+    /// It is told by mistake that a peer is gone, once in so many ms on average.
+    rumour_every_ms: u64,
     rng: Rng,
     /// What time it thinks that it is.
     pub clock: Clock,
@@ -128,7 +129,7 @@ impl Process {
     /// A process whose shards have just come up.
     pub fn new(
         (host, config, storage): (usize, Config, StoragePlan),
-        compare_every: u64,
+        (compare_every, rumour_every_ms): (u64, u64),
         rng: Rng,
         clock: Clock,
         shards: Vec<(Shard, StorageWorker<SharedStore>)>,
@@ -152,6 +153,7 @@ impl Process {
             config,
             storage,
             compare_every,
+            rumour_every_ms,
             rng,
             clock,
             shards,
@@ -234,11 +236,11 @@ impl Process {
                 self.say_gone(peer, shared);
             }
         }
-        if self.rng.below(HAND_OVER_EVERY_MS) == 0 {
+        if self.rng.below(HAND_OVER_EVERY_MS / TICK_MS) == 0 {
             shared.faults.happened(Fault::HandedOver);
             self.tell_all(&Input::HandOver, shared);
         }
-        if self.rng.below(GONE_BY_MISTAKE_EVERY_MS) == 0 {
+        if self.rng.below(self.rumour_every_ms / TICK_MS) == 0 {
             let peers: Vec<NodeId> = self.links.peers().collect();
             if !peers.is_empty() {
                 let peer = *self.rng.pick(&peers);
