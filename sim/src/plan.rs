@@ -43,6 +43,8 @@ pub struct Plan {
     pub storage: StoragePlan,
     /// What the clients do.
     pub clients: ClientPlan,
+    /// What else they do.
+    pub asks: AskPlan,
     /// How likely each planned fault is, beside the others.
     pub weights: FaultWeights,
     /// The disks say that a write is synced when it is not: no seed decides that, tests of the checkers do.
@@ -178,6 +180,7 @@ impl Plan {
                 value_bytes_max: *rng.pick(&[40, 40, 300, 3_000]),
                 floods: if Rng::stream(seed, "floods", 0).chance(30) { 3 } else { 0 },
             },
+            asks: AskPlan::draw(seed),
             weights: FaultWeights {
                 split: rng.below(4),
                 one_way: rng.below(4),
@@ -247,7 +250,7 @@ impl Plan {
     /// The states of replicas are compared at every so many indexes: to hash a whole state takes longer than all else, and what
     /// differs stays different.
     pub fn compare_every(&self) -> u64 {
-        if self.is_dense() || self.clients.floods > 0 { 32 } else { 1 }
+        if self.is_dense() || self.clients.floods > 0 || self.asks.tables > 0 { 32 } else { 1 }
     }
 
     /// Hosts of nodes, numbered from 1.
@@ -268,4 +271,42 @@ fn draw_transfer(seed: u64) -> TransferLimits {
 /// In a part of the seeds none at all, in the others up to `max`.
 fn sometimes(rng: &mut Rng, max: u64) -> u32 {
     if rng.chance(350) { 0 } else { rng.between(1, max) as u32 }
+}
+
+/// What is asked in some of the seeds beside reads, writes and batches. Rates are in per mille of the calls that could be such.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AskPlan {
+    /// Transactions; and objects of three keys.
+    pub txns: u32,
+    /// Calls about keys whose bucket comes and goes.
+    pub drops: u32,
+    /// Reads of a node's own copy.
+    pub local: u32,
+    /// Clients that count together.
+    pub counters: usize,
+    /// Clients that lock.
+    pub lockers: usize,
+    /// Clients that write and scan a table of several pages.
+    pub tables: usize,
+    /// Clients that ask for what cannot be done.
+    pub misusers: usize,
+}
+
+impl AskPlan {
+    fn draw(seed: u64) -> AskPlan {
+        let rng = &mut Rng::stream(seed, "asks", 0);
+        let mut some = |of_seeds: u32, low: u64, high: u64| {
+            let (is_one, drawn) = (rng.chance(of_seeds), rng.between(low, high));
+            if is_one { drawn } else { 0 }
+        };
+        AskPlan {
+            txns: some(500, 200, 800) as u32,
+            drops: some(350, 60, 200) as u32,
+            local: some(500, 100, 400) as u32,
+            counters: some(300, 2, 4) as usize,
+            lockers: some(250, 2, 4) as usize,
+            tables: some(80, 2, 3) as usize,
+            misusers: some(250, 1, 1) as usize,
+        }
+    }
 }

@@ -15,7 +15,8 @@ impl Made {
     fn new() -> Made {
         let mut made = Made::default();
         made.history.groups = vec![GroupId(1)];
-        made.history.names = vec![vec!["a".to_owned(), "b".to_owned()]];
+        made.history.names = vec![vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]];
+        made.history.own_buckets = vec![false];
         made
     }
 
@@ -26,6 +27,7 @@ impl Made {
             object: ObjectId(0),
             client: self.history.operations.len(),
             node: 1,
+            process: Some(1),
             call,
             called,
             returned,
@@ -268,8 +270,8 @@ fn the_search_agrees_with_trying_all_orders() {
         let made = random_history(seed);
         let operations: Vec<&Operation> = made.history.operations.iter().collect();
         let known = model::Versions::default();
-        let verdict = linearizable::check(&operations, &known, 1_000_000);
-        let expected = all_orders(&operations, &mut vec![false; operations.len()], Default::default());
+        let verdict = linearizable::check(model::State::first(false), &operations, &known, 1_000_000);
+        let expected = all_orders(&operations, &mut vec![false; operations.len()], model::State::first(false));
         assert_eq!(verdict == Verdict::Linearizable, expected, "seed {seed}: {operations:#?}");
         if expected { fine += 1 } else { broken += 1 }
     }
