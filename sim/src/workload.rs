@@ -159,12 +159,13 @@ impl Workload {
             }
             call => call,
         };
-        match self.operation(object, &call) {
-            Operation::Write(command) if command.encoded_len() > WRITE_BYTES_MAX => {
-                (object, Call::Read((0..self.objects[object.0].keys.len()).collect()))
-            }
-            _ => (object, call),
+        if matches!(call, Call::Txn { .. })
+            && let Operation::Write(command) = self.operation(object, &call)
+            && command.encoded_len() > WRITE_BYTES_MAX
+        {
+            return (object, Call::Read((0..self.objects[object.0].keys.len()).collect()));
         }
+        (object, call)
     }
 
     /// A call about an object whose bucket comes and goes.
