@@ -2,6 +2,8 @@
 //! its deadline, and writes down what it saw. The protocol between clients and nodes is not what is tested here: a datagram
 //! names the calls, what they are stands in a table that both ends see.
 
+mod followers;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -15,14 +17,17 @@ use crate::checker::Violation;
 use crate::driver::Net;
 use crate::faults::Fault;
 use crate::history::{Call, History, ObjectId, Operation as Recorded, Outcome};
+use crate::lies::Liar;
 use crate::network::CLIENTS;
 use crate::plan::Plan;
 use crate::rng::Rng;
-use crate::scripts::{self, Answer, Ask, Place, Scene, Script};
+use crate::scripts::{self, Ask, Place, Script};
 use crate::sessions::{Repeatable, Sessions, Settled};
 use crate::shared::Shared;
 use crate::timed::{Timed, TimedId};
 use crate::workload::Workload;
+
+pub use followers::Follower;
 
 /// Behind its deadline a call is given up: its answer was lost.
 const LOST_AFTER_MS: u64 = 400;
@@ -95,14 +100,6 @@ pub enum Task {
     OpenSession(usize, BucketName),
 }
 
-/// A client that follows a script.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Follower {
-    script: usize,
-    /// Its number among those that do.
-    number: usize,
-}
-
 /// What a client does.
 enum State {
     /// Thinks until then.
@@ -153,6 +150,11 @@ pub struct Clients {
     floods_ms: Vec<u64>,
     requests: u64,
     events: u64,
+    liar: Option<Liar>,
+    /// Everything is read a last time.
+    at_the_end: bool,
+    /// Calls of the scripts' clients, answered or not.
+    pub asked_by_scripts: usize,
     /// Calls that had an answer, refusals left aside.
     pub completed: usize,
 }
@@ -188,6 +190,9 @@ impl Clients {
             floods_ms: floods_ms(plan),
             requests: 0,
             events: 0,
+            liar: plan.lie.map(|lie| Liar::new(lie, Rng::stream(plan.seed, "lies", 0))),
+            at_the_end: false,
+            asked_by_scripts: 0,
             completed: 0,
             plan: plan.clone(),
         }
@@ -299,70 +304,6 @@ impl Clients {
         let (shortest, longest) = self.plan.clients.deadline_ms;
         let deadline_in_ms = self.rng.between(shortest, longest);
         Some(self.call(client, node, object, call, deadline_in_ms, None, shared))
-    }
-
-    fn follower(&self, client: usize) -> Option<Follower> {
-        self.followers.get(client.checked_sub(self.plan.clients.clients + TIMED_CLIENTS)?).copied()
-    }
-
-    /// The next step of a script.
-    fn ask_next(&mut self, client: usize, follower: Follower, shared: &mut Shared) -> Option<(usize, RequestId)> {
-        let ask = match self.held.remove(&client) {
-            Some(ask) => ask,
-            None => {
-                let event = self.next_event();
-                let scene = Scene { ms: shared.now_ms, event, workload: &self.workload };
-                self.scripts[follower.script].next(follower.number, &scene)?
-            }
-        };
-        if let Operation::Write(command) = &ask.operation
-            && self.lacks_session(client, command.group(self.plan.groups))
-        {
-            let bucket = command.bucket.clone();
-            self.held.insert(client, ask);
-            return Some(self.ask_task(client, Task::OpenSession(client, bucket), shared));
-        }
-        let host = ask.host.unwrap_or_else(|| *self.scripts_rng.pick(&self.hosts));
-        let (shortest, longest) = self.plan.clients.deadline_ms;
-        let deadline_in_ms = self.scripts_rng.between(shortest, longest);
-        let mut operation = ask.operation;
-        let repeatable = match &operation {
-            // What has an id already means it.
-            Operation::Write(command) if command.id.is_none() => {
-                let group = command.group(self.plan.groups);
-                self.sessions[client].identify(group, &mut operation, deadline_in_ms)
-            }
-            _ => None,
-        };
-        let place = Place { host, same_process: true };
-        let task = Task::Script(follower, place, shared.exchange.process(host));
-        let id = self.send_off(client, operation, deadline_in_ms, None, Some(task), shared);
-        if let State::Waiting { repeatable: waiting, .. } = &mut self.states[client] {
-            *waiting = repeatable;
-        }
-        Some((host, id))
-    }
-
-    fn script_answered(
-        &mut self,
-        (follower, mut place, process): (Follower, Place, u64),
-        answer: Option<&Result<Reply, Error>>,
-        shared: &mut Shared,
-    ) {
-        place.same_process = shared.exchange.process(place.host) == process;
-        let event = self.next_event();
-        let scene = Scene { ms: shared.now_ms, event, workload: &self.workload };
-        let script = &mut self.scripts[follower.script];
-        let judged = script.answered(follower.number, Answer::of(answer), place, &scene);
-        self.completed += usize::from(matches!(answer, Some(Ok(_))));
-        shared.judge(judged);
-    }
-
-    /// The scripts' last looks.
-    pub fn add_last_looks(&mut self) {
-        for (script, looks) in self.scripts.iter().map(|script| script.looks()).enumerate() {
-            self.tasks.extend((0..looks).map(|number| (0, Task::Look(script, number))));
-        }
     }
 
     /// Opens more sessions in a group than it keeps, all at once, and waits for no answer: those of others have to go.
@@ -519,7 +460,7 @@ impl Clients {
         self.events
     }
 
-    fn answered(&mut self, id: RequestId, answer: Result<Reply, Error>, shared: &mut Shared) {
+    fn answered(&mut self, id: RequestId, mut answer: Result<Reply, Error>, shared: &mut Shared) {
         let waits = |state: &State| matches!(state, State::Waiting { id: waiting, .. } if *waiting == id);
         // Otherwise the client has given up: too late to tell.
         let Some(client) = self.states.iter().position(waits) else { return };
@@ -530,6 +471,9 @@ impl Clients {
             return;
         };
         let asked = shared.exchange.asked.remove(&id);
+        if let (Some(liar), Some(Asked { operation, .. })) = (&mut self.liar, &asked) {
+            liar.tell(operation, &mut answer, self.at_the_end);
+        }
         if answer == Err(Error::SessionExpired)
             && let (Some(Asked { operation, .. }), true) = (asked, repeatable.is_some())
             && let Some(group) = operation.group(self.plan.groups)

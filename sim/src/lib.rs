@@ -31,6 +31,7 @@ pub mod faults;
 pub mod history;
 pub mod identity;
 pub mod injector;
+pub mod lies;
 pub mod links;
 #[cfg(feature = "mutations")]
 pub mod mutations;

@@ -2,6 +2,7 @@
 
 use drey_core::config::{LogLimits, Timing, TransferLimits};
 
+use crate::lies::Lie;
 use crate::rng::Rng;
 
 /// The most shards of a node.
@@ -49,6 +50,8 @@ pub struct Plan {
     pub weights: FaultWeights,
     /// The disks say that a write is synced when it is not: no seed decides that, tests of the checkers do.
     pub disks_lie: bool,
+    /// Answers are changed on their way to the clients: as above, tests of the checkers decide that.
+    pub lie: Option<Lie>,
     /// A minority of the nodes stays down when the others must go on.
     pub minority_stays_down: bool,
 }
@@ -193,6 +196,7 @@ impl Plan {
                 storm: rng.below(2),
             },
             disks_lie: false,
+            lie: None,
             minority_stays_down: rng.chance(250),
         };
         if rng.chance(500) {

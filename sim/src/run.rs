@@ -102,7 +102,7 @@ pub fn run_plan(plan: &Plan, driver: DriverKind, text: Text) -> Report {
         nodes,
         simulated_ms: shared.now_ms,
         completed: world.clients.borrow().completed,
-        operations: history.operations.len(),
+        operations: history.operations.len() + world.clients.borrow().asked_by_scripts,
         faults: shared.faults.clone(),
         coverage: shared.coverage,
         elections: shared.watch.elections(),

@@ -24,7 +24,7 @@ const PAIRS: usize = 2;
 /// So many clients share five objects: more would leave the checker too many orders to try.
 const CLIENTS_PER_FIVE: usize = 8;
 /// What takes more may not fit into the smallest segment of a log.
-const WRITE_BYTES_MAX: usize = 26 << 10;
+const WRITE_BYTES_MAX: usize = 24_000;
 /// Buckets beside `default`.
 const BUCKETS: usize = 2;
 

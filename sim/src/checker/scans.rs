@@ -84,13 +84,17 @@ impl Times {
     }
 }
 
+type Key = (ObjectId, Slot);
+
+type ByVersion<'a> = BTreeMap<u64, (bool, &'a Operation)>;
+
 /// What is known of each key.
 #[derive(Default)]
 struct Changes<'a> {
     /// The acknowledged writes of each key, by version: whether there was a value behind it.
-    known: BTreeMap<(ObjectId, Slot), BTreeMap<u64, (bool, &'a Operation)>>,
+    known: BTreeMap<Key, ByVersion<'a>>,
     /// What may have taken its value, at a version that nobody saw.
-    may_delete: BTreeMap<(ObjectId, Slot), Vec<&'a Operation>>,
+    may_delete: BTreeMap<Key, Vec<&'a Operation>>,
 }
 
 impl<'a> Changes<'a> {
@@ -117,13 +121,7 @@ impl<'a> Changes<'a> {
     }
 
     /// Whether a key may have had the value of this version, or none, in the state of `version`.
-    fn check(
-        &self,
-        key: (ObjectId, Slot),
-        scan: &Operation,
-        found: Option<u64>,
-        version: u64,
-    ) -> Result<(), &'static str> {
+    fn check(&self, key: Key, scan: &Operation, found: Option<u64>, version: u64) -> Result<(), &'static str> {
         if found.is_some_and(|found| found > version) {
             return Err("a value is newer than the state that it names");
         }
