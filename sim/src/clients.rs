@@ -416,13 +416,14 @@ impl Clients {
         (node, id)
     }
 
-    /// Every other client gives its writes ids.
+    /// Whether its writes get ids, which none has yet.
     fn needs_session(&self, client: usize, object: ObjectId, call: &Call) -> bool {
         call.writes() && self.lacks_session(client, self.workload.group(object))
     }
 
     fn lacks_session(&self, client: usize, group: GroupId) -> bool {
-        client.is_multiple_of(2) && self.sessions[client].are_missing(group)
+        let every = self.plan.asks.ids_every;
+        every > 0 && client.is_multiple_of(every) && self.sessions[client].are_missing(group)
     }
 
     /// Makes a write again, through any node.

@@ -280,6 +280,8 @@ fn sometimes(rng: &mut Rng, max: u64) -> u32 {
 /// What is asked in some of the seeds beside reads, writes and batches. Rates are in per mille of the calls that could be such.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AskPlan {
+    /// Every so many-th client gives its writes ids, and makes them again; 0: none does.
+    pub ids_every: usize,
     /// Transactions; and objects of three keys.
     pub txns: u32,
     /// Calls about keys whose bucket comes and goes.
@@ -304,6 +306,7 @@ impl AskPlan {
             if is_one { drawn } else { 0 }
         };
         AskPlan {
+            ids_every: *Rng::stream(seed, "ids", 0).pick(&[2, 2, 2, 1, 0]),
             txns: some(500, 200, 800) as u32,
             drops: some(350, 60, 200) as u32,
             local: some(500, 100, 400) as u32,

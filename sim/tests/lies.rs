@@ -14,7 +14,8 @@ const SEEDS_MAX: u64 = 16;
 
 /// A plan in which everything is asked.
 fn plan(seed: u64, lie: Option<Lie>) -> Plan {
-    let asks = AskPlan { txns: 400, drops: 150, local: 500, counters: 3, lockers: 3, tables: 2, misusers: 1 };
+    let asks =
+        AskPlan { ids_every: 2, txns: 400, drops: 150, local: 500, counters: 3, lockers: 3, tables: 2, misusers: 1 };
     Plan { asks, lie, ..Plan::draw(seed) }
 }
 
