@@ -243,6 +243,8 @@ impl Plan {
             self.storage.job_ms_max = self.storage.job_ms_max.min(4);
             self.storage.slow_job = self.storage.slow_job.min(3);
             self.network.latency_ms_max = self.network.latency_ms_max.min(20);
+            // Large pages and values are for seeds with fewer answers.
+            (self.asks.tables, self.asks.misusers) = (0, 0);
         }
     }
 

@@ -146,7 +146,7 @@ impl Workload {
                 let slots = self.objects[object.0].keys.len();
                 let compared = rng.between(1, slots as u64) as usize;
                 let compare = (0..compared).map(|slot| (slot, self.draw_guard(object, slot, rng))).collect();
-                let failure = if rng.chance(500) { self.draw_steps(slots, rng) } else { gets(slots) };
+                let failure = if rng.chance(250) { self.draw_steps(slots, rng) } else { gets(slots) };
                 Call::Txn { compare, success, failure }
             }
             Call::Put { slot, value, guard: Some(guard) } if rng.chance(self.asks.txns) => Call::Txn {
