@@ -106,7 +106,11 @@ impl Liar {
                 }
             }
             Operation::Read(_, mode, ReadOp::GetMany { bucket, keys }) => {
-                if self.lie == Lie::DroppedComesBack && matches!(answer, Err(Error::BucketNotFound(_))) {
+                if self.lie == Lie::DroppedComesBack
+                    && *mode == ReadMode::Linearizable
+                    && !at_the_end
+                    && matches!(answer, Err(Error::BucketNotFound(_)))
+                {
                     self.bring_back(bucket, keys, answer);
                 }
                 let Ok(Reply::Entries(entries)) = answer else { return };
@@ -160,7 +164,7 @@ impl Liar {
             (Lie::OtherVersion, Ok(Reply::Entry(Some(entry)))) if starts("key-") && at_the_end => {
                 Some(Entry { version: Version(entry.version.0 + 1), ..entry.clone() })
             }
-            (Lie::DroppedComesBack, Err(Error::BucketNotFound(_))) if !is_local => Some(latest?),
+            (Lie::DroppedComesBack, Err(Error::BucketNotFound(_))) if !is_local && !at_the_end => Some(latest?),
             (Lie::LocalGoesBack, Ok(Reply::Entry(Some(_)))) if is_local && lies_now => Some(before?),
             (Lie::LocalShowsRefused, Ok(Reply::Entry(Some(entry)))) if is_local => {
                 Some(Entry { value: self.refused.get(name)?.clone(), ..entry.clone() })
