@@ -50,7 +50,8 @@ impl Replica {
             return Vec::new();
         }
         let configuration = self.raft.configuration();
-        match reconcile::next(members, self.group, &configuration, self.node, |id| self.raft.has_caught_up(id)) {
+        let caught_up = |id| peers.contains(&id) && self.raft.has_caught_up(id);
+        match reconcile::next(members, self.group, &configuration, self.node, caught_up) {
             Step::Nothing => {}
             Step::LeaveJoint => self.raft.leave_joint(),
             Step::HandOver => self.hand_over(peers, |peer| members.stays(peer)),

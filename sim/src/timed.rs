@@ -10,8 +10,9 @@ use drey_core::request::{BatchOp, Command, Operation, ReadMode, ReadOp, Reply, W
 
 use crate::rng::Rng;
 
-/// In a calm cluster a key is gone so long after its time: a tick, a commit, and what a disk and a store take for it.
-pub const LATE_MS_MAX: u64 = 1_000;
+/// In a calm cluster a key is gone so long after its time: a tick, a commit, and what a disk and a store take for it; and before that an
+/// election timeout, for which nothing is proposed while a leader that was told to hand over waits for an heir that does not answer.
+pub const LATE_MS_MAX: u64 = 2_500;
 /// The shortest and the longest time to live.
 const TTL_MS: (u64, u64) = (300, 8_000);
 /// How many keys are asked about at a time: the newest.

@@ -282,8 +282,13 @@ impl RaftNode {
         /// So many entries are under way to a member that keeps up.
         const BEHIND_MAX: u64 = 1_000;
         let last = self.raw.raft.raft_log.last_index();
-        let keeps_up = |progress: &raft::Progress| {
-            progress.state == raft::ProgressState::Replicate && progress.matched + BEHIND_MAX >= last
+        let keeps_up = |progress: &raft::Progress| match progress.state {
+            raft::ProgressState::Replicate => progress.matched + BEHIND_MAX >= last,
+            // Its link broke and stands again: as long as there is nothing new to send, raft-rs does not find out that it takes it.
+            raft::ProgressState::Probe => {
+                progress.matched == last && progress.recent_active && !is_on(Mutation::IdleLearnerWaits)
+            }
+            raft::ProgressState::Snapshot => false,
         };
         self.is_leader() && self.raw.raft.prs().get(id.0).is_some_and(keeps_up)
     }
