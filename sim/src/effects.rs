@@ -73,6 +73,7 @@ impl Effects for Performer<'_> {
             self.shared.trace.silently(&OfOutput(&output));
             return;
         }
+        self.shared.coverage.output(&output);
         let identity = (self.node, self.number, OfOutput(&output));
         match output {
             // Answers and the bytes of writes and frames have lines of their own.

@@ -23,6 +23,7 @@
 
 pub mod checker;
 pub mod clients;
+pub mod coverage;
 pub mod digest;
 pub mod disk;
 pub mod driver;
@@ -48,6 +49,7 @@ pub mod shared;
 pub mod store;
 pub mod throughput;
 pub mod timed;
+pub mod totals;
 pub mod trace;
 pub mod trials;
 pub mod workload;

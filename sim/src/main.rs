@@ -7,9 +7,10 @@ use clap::{Parser, Subcommand};
 use drey_sim::digest;
 use drey_sim::driver::DriverKind;
 use drey_sim::pool;
-use drey_sim::report::{self, Totals};
+use drey_sim::report;
 use drey_sim::run::{Report, run, run_twice};
 use drey_sim::throughput;
+use drey_sim::totals::Totals;
 use drey_sim::trace::Text;
 
 /// Whole clusters with their faults, from one seed.
@@ -179,5 +180,8 @@ fn explore(
     if totals.is_idle() {
         println!("too many seeds did too little to count");
     }
-    totals.failed > 0 || totals.is_idle()
+    if totals.is_blind() {
+        println!("what never happens is not tried: the simulator lost it, or has to say why it need not happen");
+    }
+    totals.failed > 0 || totals.is_idle() || totals.is_blind()
 }

@@ -278,6 +278,7 @@ impl Process {
             let request = Request { deadline_ms, operation: asked.operation.clone() };
             let text = format_args!("n{}.{shard} <- {id} {request:?}", self.node);
             shared.trace.identified(&(self.node, shard, id, &request), text);
+            shared.coverage.request(&request);
             self.unanswered.insert(id, shared.now_ms + asked.deadline_in_ms);
             if let Err(error) = self.shards[shard].inbox.request(id, request) {
                 self.answer(id, Err(error), shared);
@@ -321,6 +322,7 @@ impl Process {
             shared.trace.identified(&(self.node, peer, header), text);
             for envelope in envelopes {
                 let shard = self.shard_of(envelope.group);
+                shared.coverage.message(&envelope);
                 let input = Input::Message(peer, envelope);
                 shared.trace.silently(&(self.node, shard, OfInput(&input)));
                 self.shards[shard].inbox.push(input);
@@ -330,6 +332,7 @@ impl Process {
 
     fn tell_all(&mut self, input: &Input, shared: &mut Shared) {
         shared.trace.identified(&(self.node, OfInput(input)), format_args!("n{} <- {input:?}", self.node));
+        shared.coverage.inputs(input, self.shards.len());
         self.shards.iter_mut().for_each(|shard| shard.inbox.push(input.clone()));
     }
 
@@ -366,6 +369,7 @@ impl Process {
             let synced = disk.synced_hash();
             let identity = (self.node, number, OfInput(&input), synced);
             shared.trace.identified(&identity, format_args!("n{}.{number} <- {input:?} disk {synced:016x}", self.node));
+            shared.coverage.input(&input);
             self.shards[number].inbox.push(input);
         }
     }
@@ -401,6 +405,7 @@ impl Process {
                     continue;
                 }
                 shared.trace.silently(&OfInput(&Input::Tick));
+                shared.coverage.input(&Input::Tick);
                 running.inbox.push(Input::Tick);
             }
             // A turn sees the time.
@@ -488,6 +493,9 @@ impl Process {
         shared.trace.identified(&(self.node, id, &answer), format_args!("n{} -> {id} {answer:?}", self.node));
         if id.0 >= SUBMITTED {
             return;
+        }
+        if let Err(error) = &answer {
+            shared.coverage.error(error);
         }
         if self.unanswered.remove(&id).is_none() {
             let seen = format!("node {} answered {id}, which nobody asked or which it had answered", self.node);

@@ -2,12 +2,12 @@
 
 use crate::checker::{Violation, check_history, expiry};
 use crate::clients::Task;
+use crate::coverage::Coverage;
 use crate::driver::DriverKind;
 use crate::faults::Faults;
 use crate::history::ObjectId;
 use crate::plan::Plan;
 use crate::rng::Rng;
-use crate::shared::Coverage;
 use crate::trace::{Mark, Text, first_difference};
 use crate::trials::Trial;
 use crate::world::World;
@@ -84,6 +84,9 @@ pub fn run(seed: u64, driver: DriverKind, text: Text) -> Report {
 pub fn run_plan(plan: &Plan, driver: DriverKind, text: Text) -> Report {
     let seed = plan.seed;
     let nodes = plan.nodes;
+    // What this thread ran before is no part of it.
+    #[cfg(feature = "mutations")]
+    drey_core::mutation::take_reached();
     let mut world = World::new(plan.clone(), driver, text);
     let mut recovery_ms = 0;
     let verdict = play(&mut world, plan, &mut recovery_ms);
@@ -92,6 +95,8 @@ pub fn run_plan(plan: &Plan, driver: DriverKind, text: Text) -> Report {
         verdict.and_then(|()| check_history(&history)).and_then(|()| expiry::check(&world.clients.borrow().timed));
     let mut shared = world.shared.borrow_mut();
     shared.trace.mark();
+    #[cfg(feature = "mutations")]
+    shared.coverage.reached(drey_core::mutation::take_reached());
     Report {
         seed,
         driver,
@@ -101,7 +106,7 @@ pub fn run_plan(plan: &Plan, driver: DriverKind, text: Text) -> Report {
         completed: world.clients.borrow().completed,
         operations: history.operations.len(),
         faults: shared.faults.clone(),
-        coverage: shared.coverage,
+        coverage: shared.coverage.clone(),
         elections: shared.watch.elections(),
         states_compared: shared.watch.states_compared(),
         recovery_ms,

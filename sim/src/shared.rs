@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::checker::{Violation, Watch};
 use crate::clients::Exchange;
+use crate::coverage::Coverage;
 use crate::driver::{Datagram, Net};
 use crate::faults::{Fault, Faults};
 use crate::network::Network;
@@ -26,35 +27,6 @@ pub struct Shared {
     /// What turned out to be used, for the report.
     pub coverage: Coverage,
     violation: Option<Violation>,
-}
-
-/// Counts of what a run went through, that is no fault.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Coverage {
-    /// Turns of shards.
-    pub turns: u64,
-    /// Starts of nodes.
-    pub starts: u64,
-    /// Snapshots installed.
-    pub snapshots: u64,
-    /// Logs truncated.
-    pub truncations: u64,
-    /// Messages that the guard refused.
-    pub refused_messages: u64,
-    /// Tails cut at a start.
-    pub seals: u64,
-}
-
-impl Coverage {
-    /// Adds another run's.
-    pub fn add(&mut self, other: &Coverage) {
-        self.turns += other.turns;
-        self.starts += other.starts;
-        self.snapshots += other.snapshots;
-        self.truncations += other.truncations;
-        self.refused_messages += other.refused_messages;
-        self.seals += other.seals;
-    }
 }
 
 impl Shared {
