@@ -21,12 +21,15 @@ use crate::plan::StoragePlan;
 use crate::process::{Completion, Pending};
 use crate::rng::Rng;
 use crate::shared::Shared;
+use crate::story::{Event as Told, What, words};
 
 /// What takes longer is counted as slow.
 const SLOW_MS_MIN: u64 = 100;
 
 /// The effects of one shard's turn.
 pub struct Performer<'a> {
+    /// Where.
+    pub host: usize,
     /// Whose.
     pub node: NodeId,
     /// Which shard's.
@@ -83,6 +86,8 @@ impl Effects for Performer<'_> {
                 self.shared.trace.identified(&identity, text);
             }
         }
+        let host = self.host;
+        self.shared.trace.tell(|| words::output(host, &output));
         let performed = match output {
             Output::WriteLog(ticket, write) => {
                 let mut bytes = vec![0; write.len()];
@@ -114,6 +119,15 @@ impl Effects for Performer<'_> {
                 Ok(())
             }
             Output::Send(to, envelope) => {
+                let (links, number) = (&*self.links, self.number);
+                self.shared.trace.tell(|| {
+                    let (topic, text) = words::envelope(&envelope);
+                    Some(match links.next(host, to, number) {
+                        Some((peer, parcel)) => Told::new(host, topic, text).did(What::Sent(peer, parcel)),
+                        None => Told::new(host, topic, format!("no link to n{to} for {text}")),
+                    })
+                    .map(|event| event.of(envelope.group))
+                });
                 let bytes = self.links.send(to, self.number, &envelope);
                 self.shared.trace.silently(&bytes);
                 Ok(())
@@ -179,7 +193,11 @@ impl Performer<'_> {
             }
             return false;
         }
-        self.shared.happened(Fault::DiedInTurn, format_args!("node {} shard {}: {doom:?}", self.node, self.number));
+        self.shared.happened(
+            self.host,
+            Fault::DiedInTurn,
+            format_args!("node {} shard {}: {doom:?}", self.node, self.number),
+        );
         *self.died = Some(doom.death);
         true
     }

@@ -13,6 +13,7 @@ use drey_core::wire::{Envelope, frame};
 use drey_core::{ClusterId, Incarnation, NodeId};
 
 use crate::operator::hosts_of;
+use crate::story::Parcel;
 
 /// Nothing is left unsaid for longer.
 const HELLO_EVERY_MS: u64 = 200;
@@ -30,12 +31,23 @@ pub struct Heard {
     pub down: bool,
     /// A link to the peer stands that did not before.
     pub up: bool,
-    /// What came in good order, each with the bytes of its frame.
-    pub frames: Vec<(Bytes, Vec<Envelope>)>,
+    /// What came in good order.
+    pub frames: Vec<HeardFrame>,
     /// Frames that came too late or twice.
     pub late: u64,
     /// It was not listened to.
     pub refused: u64,
+}
+
+/// A frame that came in good order.
+#[derive(Debug)]
+pub struct HeardFrame {
+    /// Its sender's shard.
+    pub shard: u32,
+    /// All of it.
+    pub bytes: Bytes,
+    /// What it holds.
+    pub envelopes: Vec<Envelope>,
 }
 
 /// The links of a process.
@@ -59,8 +71,19 @@ struct Peer {
     /// The start of the peer's process that its links are numbered from.
     start: u64,
     readers: BTreeMap<u32, frame::FrameReader>,
-    /// By our shard: the number of the next frame, and the envelopes that go into it, encoded.
-    out: Vec<(u64, Vec<u8>)>,
+    /// By our shard.
+    out: Vec<NextFrame>,
+}
+
+/// A frame to be sent.
+#[derive(Default)]
+struct NextFrame {
+    /// The number of the one before it.
+    sequence: u64,
+    /// What goes into it, encoded.
+    envelopes: Vec<u8>,
+    /// How many that are.
+    count: usize,
 }
 
 impl Links {
@@ -115,7 +138,7 @@ impl Links {
             link: start * LINKS_PER_START,
             start: 0,
             readers: BTreeMap::new(),
-            out: (0..shards).map(|_| (0, Vec::new())).collect(),
+            out: (0..shards).map(|_| NextFrame::default()).collect(),
         });
     }
 
@@ -139,10 +162,22 @@ impl Links {
         self.peers.keys().copied()
     }
 
+    /// What the next envelope of a shard to a peer will be called, and the peer's host; none: there is no link.
+    pub fn next(&self, host: usize, to: NodeId, shard: usize) -> Option<(usize, Parcel)> {
+        let peer = self.peers.get(&to).filter(|peer| peer.up)?;
+        let NextFrame { sequence, count, .. } = &peer.out[shard];
+        let (way, shard) = ((host, peer.host), shard as u32);
+        let parcel = Parcel::Envelope { way, link: peer.link, shard, sequence: sequence + 1, place: *count };
+        Some((peer.host, parcel))
+    }
+
     /// Takes what a shard sends. It is lost when there is no link. Answers its bytes.
     pub fn send(&mut self, to: NodeId, shard: usize, envelope: &Envelope) -> &[u8] {
         let out = match self.peers.get_mut(&to) {
-            Some(peer) if peer.up => &mut peer.out[shard].1,
+            Some(peer) if peer.up => {
+                peer.out[shard].count += 1;
+                &mut peer.out[shard].envelopes
+            }
             _ => {
                 self.lost.clear();
                 &mut self.lost
@@ -217,13 +252,14 @@ impl Links {
     /// The datagrams that are to be sent now.
     pub fn flush(&mut self, now_ms: u64, mut send: impl FnMut(NodeId, usize, Bytes)) {
         for (&to, peer) in &mut self.peers {
-            let envelopes: usize = peer.out.iter().map(|(_, envelopes)| envelopes.len()).sum();
+            let envelopes: usize = peer.out.iter().map(|frame| frame.envelopes.len()).sum();
             let mut datagram = Vec::with_capacity(HEADERS_BYTES + envelopes);
-            for (shard, (sequence, envelopes)) in peer.out.iter_mut().enumerate() {
+            for (shard, NextFrame { sequence, envelopes, count }) in peer.out.iter_mut().enumerate() {
                 if envelopes.is_empty() {
                     continue;
                 }
                 *sequence += 1;
+                *count = 0;
                 let hello = Hello { to, shard: shard as u32, link: peer.link, ..self.own.clone() };
                 datagram.extend_from_slice(&hello.encode());
                 frame::encode_encoded(peer.link, *sequence, envelopes, &mut datagram);
@@ -237,6 +273,14 @@ impl Links {
                 send(to, peer.host, datagram.into());
             }
         }
+    }
+}
+
+impl HeardFrame {
+    /// What its envelope at a place was called when it was sent.
+    pub fn parcel(&self, way: (usize, usize), place: usize) -> Option<Parcel> {
+        let (link, sequence) = frame::link_and_sequence(self.bytes.first_chunk()?);
+        Some(Parcel::Envelope { way, link, shard: self.shard, sequence, place })
     }
 }
 
@@ -264,7 +308,7 @@ impl Peer {
         if let Some(frame) = frame {
             let reader = self.readers.entry(hello.shard).or_default();
             match reader.read(frame.clone()).map_err(|error| error.to_string())? {
-                Some(envelopes) => heard.frames.push((frame, envelopes)),
+                Some(envelopes) => heard.frames.push(HeardFrame { shard: hello.shard, bytes: frame, envelopes }),
                 None => heard.late += 1,
             }
         }
@@ -274,9 +318,9 @@ impl Peer {
     fn break_off(&mut self) {
         self.up = false;
         self.link += 1;
-        self.out.iter_mut().for_each(|(sequence, envelopes)| {
-            *sequence = 0;
-            envelopes.clear();
+        self.out.iter_mut().for_each(|frame| {
+            (frame.sequence, frame.count) = (0, 0);
+            frame.envelopes.clear();
         });
     }
 }

@@ -2,11 +2,19 @@
 
 use std::fmt::Write as _;
 
-use crate::run::{Report, run};
+use crate::checker::Violation;
+use crate::run::{Report, run_plan};
+use crate::story::columns::{shorten, table};
+use crate::story::{Keep, Topic};
 use crate::trace::Text;
 
 /// How many of the last events a failure shows.
-const LAST_EVENTS: usize = 60;
+const LAST_EVENTS: usize = 100;
+/// What it does not show: there is too much of it.
+const NOT_SHOWN: &[Topic] = &[Topic::Heartbeat, Topic::Log, Topic::Store];
+/// How much of what was seen.
+const SEEN_LINES: usize = 12;
+const SEEN_CHARS: usize = 240;
 
 /// A run in a line.
 pub fn line(report: &Report) -> String {
@@ -26,21 +34,48 @@ pub fn line(report: &Report) -> String {
     )
 }
 
-/// What a failure is, with the last events before it and the command that shows it again.
+/// What a failure is: the law and what was seen of its breach, the last events before it, and the command that shows it again.
 pub fn failure(report: &Report) -> Option<String> {
     let violation = report.verdict.as_ref().err()?;
-    // The seed tells the story again, this time with words.
-    let again = run(report.seed, report.driver, Text::Last(LAST_EVENTS));
     let mut text = String::new();
-    let _ = writeln!(text, "the last events of seed {} on {}:", report.seed, report.driver);
-    again.lines.iter().for_each(|line| {
-        let _ = writeln!(text, "  {line}");
-    });
-    let _ = writeln!(text, "seed {} breaks a law: {violation}", report.seed);
+    let _ = writeln!(text, "seed {} breaks a law: {}", report.seed, violation.law);
+    write_seen(&mut text, violation);
+    let until_ms = violation.at_ms.unwrap_or(report.simulated_ms);
+    let keep = Keep { last: LAST_EVENTS, until_ms, group: violation.group, without: NOT_SHOWN };
+    // The plan tells its story again, this time with words.
+    let told = run_plan(&report.plan, report.driver, Text::Story(keep)).told;
+    let of_group = violation.group.map_or(String::new(), |group| format!(" of group {group} and of no group"));
+    let not_shown: Vec<_> = NOT_SHOWN.iter().map(|topic| topic.name()).collect();
+    let _ = writeln!(
+        text,
+        "the last {} events{of_group} until {:.3} s, without {}:",
+        told.events.len(),
+        until_ms as f64 / 1000.0,
+        not_shown.join(", ")
+    );
+    text.push_str(&table(&told, report.plan.hosts()));
+    let _ = writeln!(text, "to see it again: {}", command(report, "run"));
     let _ = write!(
         text,
-        "to see it again: cargo run --release -p drey-sim -- run --seed {} --driver {}",
-        report.seed, report.driver
+        "in the place of `run`: `trace` tells all of it, `trace --html FILE` draws it, `shrink` looks for less"
     );
     Some(text)
+}
+
+/// The command that does something with the same plan.
+pub fn command(report: &Report, verb: &str) -> String {
+    let Report { seed, driver, plan, .. } = report;
+    let features = if cfg!(feature = "mutations") { " --features mutations" } else { "" };
+    format!("cargo run --release -p drey-sim{features} -- {verb} --seed {seed} --driver {driver}{}", plan.changes)
+}
+
+fn write_seen(text: &mut String, violation: &Violation) {
+    let lines = violation.seen.lines();
+    for line in lines.clone().take(SEEN_LINES) {
+        let _ = writeln!(text, "  {}", shorten(line, SEEN_CHARS));
+    }
+    let more = lines.count().saturating_sub(SEEN_LINES);
+    if more > 0 {
+        let _ = writeln!(text, "  … and {more} lines more, which `trace` prints");
+    }
 }

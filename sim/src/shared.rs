@@ -8,6 +8,7 @@ use crate::coverage::Coverage;
 use crate::driver::{Datagram, Net};
 use crate::faults::{Fault, Faults};
 use crate::network::Network;
+use crate::story::{Event, Topic};
 use crate::trace::Trace;
 
 /// The common part of a world.
@@ -44,15 +45,17 @@ impl Shared {
         }
     }
 
-    /// Takes down a fault of the world's making.
-    pub fn happened(&mut self, fault: Fault, what: std::fmt::Arguments<'_>) {
+    /// Takes down a fault of the world's making, on a host or everywhere.
+    pub fn happened(&mut self, host: impl Into<Option<usize>>, fault: Fault, what: std::fmt::Arguments<'_>) {
         self.faults.happened(fault);
         self.trace.event(format_args!("fault: {} {what}", fault.name()));
+        self.trace.tell(|| Some(Event::new(host, Topic::Fault, format!("{}: {what}", fault.name()))));
     }
 
     /// Takes down a broken law. The first counts: what comes behind it may follow from it.
     pub fn violated(&mut self, violation: Violation) {
         self.trace.event(format_args!("BROKEN {violation}"));
+        self.trace.tell(|| Some(Event::new(None, Topic::Broken, violation.to_string())));
         self.violation.get_or_insert(violation);
     }
 

@@ -13,7 +13,29 @@ const SEEDS_TELL: u64 = 200;
 const SEEDS_PROVE: u64 = 500;
 
 /// What need not happen, and why.
-const NEED_NOT: &[(&str, &str, &str)] = &[];
+const NEED_NOT: &[(&str, &str, &str)] = &[
+    ("message", "Transfer", NOT_ASKED),
+    ("raft message", "Foreign", "no peer sends it, and the fuzzed guard refuses it"),
+    ("request", "DropBucket", NOT_ASKED),
+    ("request", "Txn", NOT_ASKED),
+    ("request", "ScanNext", NOT_ASKED),
+    ("request", "ScanEnd", NOT_ASKED),
+    ("request", "ListBuckets", NOT_ASKED),
+    ("request", "DescribeBucket", NOT_ASKED),
+    ("request", "Transfer", NOT_ASKED),
+    ("request", "Status", NOT_ASKED),
+    ("error", "BucketExists", "clients make buckets that may be there"),
+    ("error", "ConditionFailed", NOT_OF_CORE),
+    ("error", "Overloaded", "no client fills a queue, and members are removed one at a time"),
+    ("error", "QuotaExceeded", "there are too few buckets and members"),
+    ("error", "Compacted", "no scan has a second page"),
+    ("error", "DataLoss", NOT_OF_CORE),
+    ("error", "NotFound", NOT_OF_CORE),
+    ("error", "Explained", NOT_OF_CORE),
+    ("event", "ClockJumped", "one wall clock at a time is wrong, and no group is without a leader for an hour"),
+];
+const NOT_ASKED: &str = "no client asks for it";
+const NOT_OF_CORE: &str = "only what is around core says so";
 
 /// Sums over runs.
 #[derive(Default)]
@@ -68,16 +90,22 @@ impl Totals {
         )
     }
 
+    /// What never happened, known or not.
+    fn absent(&self) -> Vec<(&'static str, &'static str)> {
+        let faults = Fault::ALL.iter().filter(|fault| self.faults.count(**fault) == 0);
+        let mut absent: Vec<_> = faults.map(|fault| ("fault", fault.name())).collect();
+        for (sort, kinds) in self.coverage.sorts() {
+            absent.extend(kinds.iter().filter(|(_, count)| *count == 0).map(|(kind, _)| (sort, *kind)));
+        }
+        absent
+    }
+
     /// What never happened and should have, once there were enough seeds to tell.
     pub fn never(&self) -> Vec<(&'static str, &'static str)> {
         if self.seeds < SEEDS_TELL {
             return Vec::new();
         }
-        let faults = Fault::ALL.iter().filter(|fault| self.faults.count(**fault) == 0);
-        let mut never: Vec<_> = faults.map(|fault| ("fault", fault.name())).collect();
-        for (sort, kinds) in self.coverage.sorts() {
-            never.extend(kinds.iter().filter(|(_, count)| *count == 0).map(|(kind, _)| (sort, *kind)));
-        }
+        let mut never = self.absent();
         never.retain(|kind| !NEED_NOT.iter().any(|(sort, name, _)| (*sort, *name) == *kind));
         never
     }
@@ -135,9 +163,52 @@ impl fmt::Display for Totals {
             writeln!(f, "  {sort}s: {}", counts.join(", "))?;
         }
         self.write_sites(f)?;
+        let absent = self.absent();
+        for (sort, kind, why) in NEED_NOT {
+            let is_absent = absent.contains(&(*sort, *kind));
+            let said = if is_absent { "never, as is known" } else { "known never to happen, and did" };
+            writeln!(f, "  {said}: {sort} {kind} ({why})")?;
+        }
         for (sort, kind) in self.never() {
             writeln!(f, "never: {sort} {kind}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::DriverKind;
+    use crate::run::run;
+    use crate::trace::Text;
+
+    #[test]
+    fn what_never_happens_is_said_once_there_are_seeds_enough() {
+        let report = run(1, DriverKind::Queue, Text::None);
+        let mut totals = Totals::default();
+        totals.add(&report);
+        assert!(totals.never().is_empty() && !totals.is_blind(), "one seed tells nothing");
+        totals.seeds = SEEDS_TELL;
+        let never = totals.never();
+        assert!(!never.is_empty() && !totals.is_blind());
+        let seen = Fault::ALL.iter().find(|fault| report.faults.count(**fault) > 0).expect("something went wrong");
+        let unseen = Fault::ALL.iter().find(|fault| report.faults.count(**fault) == 0).expect("but not everything");
+        assert!(!never.contains(&("fault", seen.name())));
+        assert!(never.contains(&("fault", unseen.name())));
+        assert!(!never.contains(&("raft message", "Append")));
+        assert!(totals.to_string().contains(&format!("never: fault {}", unseen.name())));
+        totals.seeds = SEEDS_PROVE;
+        assert!(totals.is_blind());
+    }
+
+    #[test]
+    fn what_need_not_happen_has_a_name() {
+        let coverage = Coverage::default();
+        for (sort, kind, _) in NEED_NOT {
+            let is_there =
+                |(name, kinds): &(&str, Vec<(&str, u64)>)| name == sort && kinds.iter().any(|(name, _)| name == kind);
+            assert!(coverage.sorts().iter().any(is_there), "{sort} {kind}");
+        }
     }
 }

@@ -86,7 +86,7 @@ impl Workload {
     }
 
     fn objects_each_era(&self) -> usize {
-        (self.plan.clients / CLIENTS_PER_FIVE).max(1) * (SINGLES + PAIRS)
+        objects_in_use(&self.plan).min(self.plan.objects_max)
     }
 
     fn draw_call(&mut self, object: ObjectId, slots: usize, rng: &mut Rng) -> Call {
@@ -277,6 +277,11 @@ impl Workload {
             _ => {}
         }
     }
+}
+
+/// So many objects are in use at a time.
+pub fn objects_in_use(plan: &ClientPlan) -> usize {
+    (plan.clients / CLIENTS_PER_FIVE).max(1) * (SINGLES + PAIRS)
 }
 
 /// What all keys of an object begin with: everything but the slot's number.
