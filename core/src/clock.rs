@@ -255,6 +255,7 @@ fn begin_ms(told: &[Told]) -> u64 {
 
 /// By how much a wall clock is ahead of the group's, at most: it was told some time after it was asked for, and has moved since.
 fn ahead_ms(wall_ms: u64, clock_ms: u64, since_asked_ms: u64) -> i64 {
+    let since_asked_ms = if is_on(Mutation::WayNotCounted) { 0 } else { since_asked_ms };
     wall_ms.saturating_add(since_asked_ms).cast_signed().saturating_sub(clock_ms.cast_signed())
 }
 

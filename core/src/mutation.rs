@@ -63,6 +63,18 @@ mutations! {
     HardStateNotWithEntries = 35, "the commit index is not written with the entries behind it";
     EveryoneMayGo = 36, "a member may be removed though the rest has no quorum";
     RetentionForgets = 37, "what the store does not hold durably is not carried over when its segment goes";
+    // What was wrong once, and found.
+    LeavingHearsLast = 41, "the system group lets a member go before the others do";
+    RemovedLeaderLeads = 42, "a leader that is no member of its group any more leads on";
+    NewcomersAreStrangers = 43, "who knows of more changes of the members is refused like any stranger";
+    CarriedFasterThanWritten = 44, "the next segment is cleared while what the last one held is not written yet";
+    WayNotCounted = 45, "for what a wall clock shows, the time until the answer came does not count";
+    // Planted by somebody who looked at the code and not at the laws.
+    ServedOneEarly = 51, "a read is served when the entry before the one it waits for is applied";
+    FirstOfBatchStays = 52, "of a batch that is refused, the first operation stays";
+    PageSkipsLonger = 53, "a scan's next page begins behind all keys that begin with the last one";
+    AnswerForgottenEarly = 54, "the answer to a session's oldest write that is not acknowledged is forgotten";
+    TransfersMixed = 55, "chunks of one transfer of a snapshot are taken for those of another from the same node";
 }
 
 #[cfg(feature = "mutations")]

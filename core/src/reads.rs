@@ -73,7 +73,7 @@ impl Reads {
     pub fn ready(&mut self, applied: LogIndex) -> Vec<Waiting> {
         let mut ready = Vec::new();
         while let Some(first) = self.confirmed.first_entry()
-            && *first.key() <= applied
+            && (*first.key() <= applied || (is_on(Mutation::ServedOneEarly) && first.key().0 == applied.0 + 1))
         {
             ready.append(&mut first.remove());
         }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use crate::config::LogLimits;
 use crate::log::retention::{Span, plan};
 use crate::log::{LogWriter, Record};
+use crate::mutation::{Mutation, is_on};
 use crate::output::{Event, Output};
 use crate::replica::Replica;
 use crate::storage::StorageJob;
@@ -59,7 +60,9 @@ impl Retention {
             // What was pushed for the last one comes first: faster than the disk writes, new entries would wait behind old ones, and
             // ever more of them would be needed.
             Step::Idle
-                if log.live_segments() > limits.segments_kept && !log.is_releasing() && now_ms >= self.look_ms =>
+                if log.live_segments() > limits.segments_kept
+                    && (!log.is_releasing() || is_on(Mutation::CarriedFasterThanWritten))
+                    && now_ms >= self.look_ms =>
             {
                 out.push(Output::Storage(StorageJob::Persist));
                 self.step = Step::Persisting;

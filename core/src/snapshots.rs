@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::mutation::{Mutation, is_on};
 use crate::raft::Message;
 use crate::storage::SnapshotMeta;
 use crate::types::{NodeId, Ticket};
@@ -84,7 +85,8 @@ pub(crate) enum ChunkVerdict {
 
 impl Receiving {
     pub fn chunk(&mut self, from: NodeId, transfer: u64, meta: &SnapshotMeta, chunk: u64, last: bool) -> ChunkVerdict {
-        if self.from != Some((from, transfer)) {
+        let is_mixed = is_on(Mutation::TransfersMixed) && self.from.is_some_and(|(known, _)| known == from);
+        if self.from != Some((from, transfer)) && !is_mixed {
             // Only one chunk is staged at a time, so that the stage's answer is never taken for another transfer's.
             if chunk != 0 || self.staging.is_some() {
                 return ChunkVerdict::Refuse;

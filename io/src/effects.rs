@@ -49,7 +49,7 @@ impl Effects for ShardEffects {
             }
             Output::Send(peer, envelope) => {
                 if let Some(link) = self.links.get(&peer) {
-                    link.send(envelope, &self.handle.node.shared);
+                    link.send(&envelope, &self.handle.node.shared);
                 }
             }
             Output::Storage(job) => {

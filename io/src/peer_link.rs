@@ -1,7 +1,7 @@
 //! Links to peers. Each shard dials each peer and sends on that link; what it receives comes on links that peers dialed.
 //!
-//! A link carries one frame a turn. What is sent while there is no link is lost, as Raft expects; what waits on a slow link
-//! is bounded, and lost beyond.
+//! A link carries one frame a turn. What is sent while there is no link, or waits for too slow a one, is lost: core says when
+//! ([`Outbox`]).
 
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
@@ -10,12 +10,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use drey_core::limits::FRAME_BYTES_MAX;
 use drey_core::placement::shard_of;
 use drey_core::system::Member;
 use drey_core::wire::Envelope;
 use drey_core::wire::frame::{self, FrameReader};
 use drey_core::wire::handshake::{FIXED_BYTES, HandshakeError, Hello, Refusal, Standing};
+use drey_core::wire::outbox::{Lost, Outbox};
 use drey_core::{Input, NodeId, ShardId};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
@@ -26,10 +26,6 @@ use crate::runtime::{self, ReadHalf, TaskHandle, TcpStream};
 use crate::shard_handle::ShardHandle;
 use crate::shared::Shared;
 
-/// What may wait for a link, in bytes.
-pub(crate) const QUEUE_BYTES_MAX: usize = 32 << 20;
-/// A frame is closed when it is longer: the next envelopes go into another.
-const FRAME_BYTES_FULL: usize = 4 << 20;
 /// Told to peers, so that any node can tell what all of them run.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -40,9 +36,7 @@ const READ_BYTES: usize = 64 << 10;
 
 /// The sending end of a link.
 pub(crate) struct PeerLink {
-    up: Cell<bool>,
-    queue: RefCell<Vec<Envelope>>,
-    queued_bytes: Cell<usize>,
+    outbox: RefCell<Outbox>,
     wake: Notify,
     peer: Member,
     dialing: RefCell<Option<TaskHandle>>,
@@ -51,14 +45,8 @@ pub(crate) struct PeerLink {
 impl PeerLink {
     /// Starts to dial a peer, for as long as the executor runs.
     pub fn start(handle: Rc<ShardHandle>, peer: Member) -> Rc<PeerLink> {
-        let link = Rc::new(PeerLink {
-            up: Cell::new(false),
-            queue: RefCell::default(),
-            queued_bytes: Cell::new(0),
-            wake: Notify::new(),
-            peer,
-            dialing: RefCell::default(),
-        });
+        let link =
+            Rc::new(PeerLink { outbox: RefCell::default(), wake: Notify::new(), peer, dialing: RefCell::default() });
         let dialing = runtime::spawn(dial(Rc::clone(&link), handle));
         *link.dialing.borrow_mut() = Some(dialing);
         link
@@ -74,37 +62,26 @@ impl PeerLink {
         if let Some(dialing) = self.dialing.take() {
             dialing.cancel();
         }
-        self.take();
-        if self.up.replace(false) {
+        if self.outbox.borrow().is_up() {
+            self.outbox.borrow_mut().down();
             handle.push(Input::PeerDown(self.peer.id));
         }
     }
 
-    /// Queues an envelope for the turn's frame.
-    pub fn send(&self, envelope: Envelope, shared: &Shared) {
-        if !self.up.get() {
-            return;
-        }
-        let bytes = self.queued_bytes.get() + frame::weight(&envelope);
-        if bytes > QUEUE_BYTES_MAX {
+    /// Adds an envelope to the turn's frame.
+    pub fn send(&self, envelope: &Envelope, shared: &Shared) {
+        if let Err(Lost::Full) = self.outbox.borrow_mut().push(envelope) {
             shared.link_refused.fetch_add(1, Ordering::Relaxed);
-            return;
         }
-        self.queued_bytes.set(bytes);
-        self.queue.borrow_mut().push(envelope);
     }
 
-    /// The turn has ended: what was queued goes out.
+    /// The turn has ended: what was sent goes out.
     pub fn flush(&self, shared: &Shared) {
-        if !self.queue.borrow().is_empty() {
-            shared.link_bytes.store(self.queued_bytes.get() as u64, Ordering::Relaxed);
+        let waiting_bytes = self.outbox.borrow().waiting_bytes();
+        if waiting_bytes > 0 {
+            shared.link_bytes.store(waiting_bytes as u64, Ordering::Relaxed);
             self.wake.notify();
         }
-    }
-
-    fn take(&self) -> Vec<Envelope> {
-        self.queued_bytes.set(0);
-        self.queue.take()
     }
 }
 
@@ -122,11 +99,10 @@ async fn dial(link: Rc<PeerLink>, handle: Rc<ShardHandle>) {
                 tracing::info!(peer = peer.name, shard = handle.shard.0, "linked");
                 backoff = BACKOFF_MIN;
                 last_error.clear();
-                link.up.set(true);
+                link.outbox.borrow_mut().up(number);
                 handle.push(Input::PeerUp(id));
-                let error = carry(&link, stream, number).await;
-                link.up.set(false);
-                link.take();
+                let error = carry(&link, stream).await;
+                link.outbox.borrow_mut().down();
                 handle.push(Input::PeerDown(id));
                 tracing::warn!(peer = peer.name, error, "the link broke");
                 // Whether somebody still listens there tells a dead peer from a broken wire.
@@ -187,7 +163,7 @@ async fn connect_to_any(name: &str) -> std::io::Result<TcpStream> {
 }
 
 /// Sends frames until the link breaks; says how it broke.
-async fn carry(link: &PeerLink, stream: TcpStream, number: u64) -> String {
+async fn carry(link: &PeerLink, stream: TcpStream) -> String {
     let (mut read, mut write) = stream.split();
     let closed = Rc::new(Cell::new(false));
     // Whichever way this ends, its link being cut off included, the socket must not be held on.
@@ -200,21 +176,16 @@ async fn carry(link: &PeerLink, stream: TcpStream, number: u64) -> String {
             wake.notify();
         }
     }));
-    let mut sequence = 0;
     let mut bytes = Vec::new();
     loop {
         link.wake.notified().await;
         if closed.get() {
             break "closed by the peer".to_owned();
         }
-        let envelopes = link.take();
-        encode_frames(&envelopes, number, &mut sequence, &mut bytes);
+        link.outbox.borrow_mut().take(&mut bytes);
         if let Err(error) = write.write_all(&bytes).await {
             break error.to_string();
         }
-        bytes.clear();
-        // A burst's room is given back.
-        bytes.shrink_to(FRAME_BYTES_FULL);
     }
 }
 
@@ -224,21 +195,6 @@ struct CancelOnDrop(TaskHandle);
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.cancel();
-    }
-}
-
-fn encode_frames(envelopes: &[Envelope], link: u64, sequence: &mut u64, bytes: &mut Vec<u8>) {
-    let mut rest = envelopes;
-    while !rest.is_empty() {
-        let mut weight = 0;
-        let full = rest.iter().position(|envelope| {
-            weight += frame::weight(envelope);
-            weight > FRAME_BYTES_FULL
-        });
-        let (now, later) = rest.split_at(full.unwrap_or(rest.len()).max(1));
-        *sequence += 1;
-        frame::encode(link, *sequence, now, bytes);
-        rest = later;
     }
 }
 
@@ -298,7 +254,6 @@ async fn read_frames(handle: &ShardHandle, from: NodeId, mut read: ReadHalf) -> 
 fn next_frame(buffer: &mut BytesMut) -> Result<Option<Bytes>, String> {
     let Some(header) = buffer.first_chunk::<{ frame::HEADER_BYTES }>() else { return Ok(None) };
     let length = frame::HEADER_BYTES + frame::length(header).map_err(|error| error.to_string())?;
-    const { assert!(FRAME_BYTES_FULL < FRAME_BYTES_MAX) };
     if buffer.len() < length {
         buffer.reserve(length - buffer.len());
         return Ok(None);

@@ -11,10 +11,10 @@ use std::time::Instant;
 use drey_core::limits::REQUESTS_PENDING_MAX;
 use drey_core::request::{LimitStatus, ShardStatus};
 use drey_core::wire::handshake::{Acquaintances, HandshakeError, Hello, Refusal};
+use drey_core::wire::outbox::OUTBOX_BYTES_MAX;
 use drey_core::{Incarnation, NodeId, ShardId};
 
 use crate::identity::{self, Identity};
-use crate::peer_link::QUEUE_BYTES_MAX;
 use crate::roster::Roster;
 use crate::status::NodeStatus;
 
@@ -145,7 +145,7 @@ impl Shared {
         limits.push(LimitStatus {
             name: "link_bytes",
             now: self.link_bytes.load(Ordering::Relaxed),
-            max: QUEUE_BYTES_MAX as u64,
+            max: OUTBOX_BYTES_MAX as u64,
             refused: self.link_refused.load(Ordering::Relaxed),
         });
         limits.push(LimitStatus {

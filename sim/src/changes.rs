@@ -55,7 +55,7 @@ pub enum Cause {
     /// Nodes that are told to hand over what they lead.
     HandOvers,
     /// Nodes that are told wrongly that a peer is gone.
-    FalseNews,
+    Rumours,
     /// Keys with times to live.
     TimedKeys,
     /// What is tried once all else is calm.
@@ -95,7 +95,7 @@ impl Cause {
             Cause::Floods => plan.clients.floods = 0,
             Cause::Strays => plan.clients.strays = 0,
             Cause::HandOvers => plan.hand_over_every_ms = 0,
-            Cause::FalseNews => plan.false_news_every_ms = 0,
+            Cause::Rumours => plan.network.rumour_every_ms = 0,
             Cause::TimedKeys => plan.clients.timed = 0,
             Cause::Trials => plan.trials = false,
             Cause::MinorityDown => plan.minority_stays_down = false,

@@ -23,6 +23,8 @@ use crate::rng::Rng;
 use crate::shared::Shared;
 use crate::story::{Event as Told, What, words};
 
+/// So many effects may still be performed behind a promise.
+const EFFECTS_BEHIND_MAX: u64 = 6;
 /// What takes longer is counted as slow.
 const SLOW_MS_MIN: u64 = 100;
 
@@ -119,17 +121,17 @@ impl Effects for Performer<'_> {
                 Ok(())
             }
             Output::Send(to, envelope) => {
+                let bytes = self.links.send(to, self.number, &envelope);
+                self.shared.trace.silently(&bytes);
                 let (links, number) = (&*self.links, self.number);
                 self.shared.trace.tell(|| {
                     let (topic, text) = words::envelope(&envelope);
-                    Some(match links.next(host, to, number) {
+                    let event = match links.last(host, to, number) {
                         Some((peer, parcel)) => Told::new(host, topic, text).did(What::Sent(peer, parcel)),
-                        None => Told::new(host, topic, format!("no link to n{to} for {text}")),
-                    })
-                    .map(|event| event.of(envelope.group))
+                        None => Told::new(host, topic, format!("unsent to n{to}: {text}")),
+                    };
+                    Some(event.of(envelope.group))
                 });
-                let bytes = self.links.send(to, self.number, &envelope);
-                self.shared.trace.silently(&bytes);
                 Ok(())
             }
             Output::Storage(job) => {
@@ -185,10 +187,12 @@ impl Performer<'_> {
             Behind::FirstWrite => {
                 Some(matches!(output, Output::WriteLog(_, write) if write.offset == BLOCK_BYTES as u64))
             }
+            Behind::Promise => Some(matches!(output, Output::WriteLog(_, write) if write.is_promise())),
         };
         if let Some(is_it) = awaited {
             if is_it {
-                // The next effect, then, whatever it is, does not happen.
+                // The next effect, then, whatever it is, does not happen; or one of the next, when messages are sent behind a write.
+                doom.effects = if doom.behind == Behind::Promise { self.rng.below(EFFECTS_BEHIND_MAX) } else { 0 };
                 doom.behind = Behind::Anything;
             }
             return false;

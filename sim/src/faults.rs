@@ -83,6 +83,8 @@ kinds! {
     Stray = "stray write",
     /// Somebody opened more sessions than a group keeps.
     SessionsFlooded = "sessions flooded",
+    /// What was sent found too much waiting for the link.
+    LinkFull = "link full",
     /// A node was cut off from the others in a calm cluster, and came back.
     WasAway = "was away",
     /// A bit of a log changed that was synced.

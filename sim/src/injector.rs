@@ -82,7 +82,12 @@ impl Injector {
 
     /// How long until a node that went down starts again.
     pub fn down_ms(&mut self) -> u64 {
-        if self.rng.chance(300) { self.rng.between(5, 100) } else { self.rng.between(100, 2_500) }
+        let soon = if self.plan.is_contended { 800 } else { 300 };
+        match self.rng.chance(soon) {
+            true if self.plan.is_contended => self.rng.between(5, 30),
+            true => self.rng.between(5, 100),
+            false => self.rng.between(100, 2_500),
+        }
     }
 
     fn draw(&mut self, now_ms: u64) -> Option<Act> {
@@ -120,8 +125,9 @@ impl Injector {
             5 => Act::DieAll,
             6 => {
                 let death = if self.rng.chance(700) { Death::PowerCut } else { Death::Kill };
-                let behind = *self.rng.pick(&[Behind::Anything, Behind::Write, Behind::FirstWrite]);
-                Act::Doom(node, Doom { effects: self.rng.between(1, 400), behind, death })
+                let behind = *self.rng.pick(&[Behind::Anything, Behind::Write, Behind::FirstWrite, Behind::Promise]);
+                let effects_max = if behind == Behind::Promise { 40 } else { 400 };
+                Act::Doom(node, Doom { effects: self.rng.between(1, effects_max), behind, death })
             }
             7 => Act::Pause(node, self.rng.between(100, 3_000)),
             _ => {

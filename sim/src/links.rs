@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use drey_core::system::Members;
 use drey_core::wire::handshake::{Acquaintances, FIXED_BYTES, HandshakeError, Hello, Standing};
+use drey_core::wire::outbox::{Lost, Outbox};
 use drey_core::wire::{Envelope, frame};
 use drey_core::{ClusterId, Incarnation, NodeId};
 
@@ -57,8 +58,13 @@ pub struct Links {
     /// The members, once the system group's state has told them.
     members: Option<Arc<Members>>,
     peers: BTreeMap<NodeId, Peer>,
-    /// The last envelope that had no link.
+    /// The last envelope that was lost.
     lost: Vec<u8>,
+    /// The last frames that went out.
+    frames: Vec<u8>,
+    outbox_bytes_max: usize,
+    /// Envelopes that found too much waiting.
+    pub crowded_out: u64,
 }
 
 struct Peer {
@@ -72,18 +78,9 @@ struct Peer {
     start: u64,
     readers: BTreeMap<u32, frame::FrameReader>,
     /// By our shard.
-    out: Vec<NextFrame>,
-}
-
-/// A frame to be sent.
-#[derive(Default)]
-struct NextFrame {
-    /// The number of the one before it.
-    sequence: u64,
-    /// What goes into it, encoded.
-    envelopes: Vec<u8>,
-    /// How many that are.
-    count: usize,
+    out: Vec<Outbox>,
+    /// By our shard: the frame that the last envelope went into and its place there; none: it was lost.
+    last: Vec<Option<(u64, usize)>>,
 }
 
 impl Links {
@@ -93,6 +90,7 @@ impl Links {
         members: &[(NodeId, usize)],
         shards: u32,
         start: u64,
+        outbox_bytes_max: usize,
     ) -> Links {
         let own = Hello {
             cluster,
@@ -106,7 +104,16 @@ impl Links {
             members: 0,
             refused: None,
         };
-        let mut links = Links { own, start, members: None, peers: BTreeMap::new(), lost: Vec::new() };
+        let mut links = Links {
+            own,
+            start,
+            members: None,
+            peers: BTreeMap::new(),
+            lost: Vec::new(),
+            frames: Vec::new(),
+            outbox_bytes_max,
+            crowded_out: 0,
+        };
         links.link_to(members);
         links
     }
@@ -129,7 +136,7 @@ impl Links {
     }
 
     fn add_peer(&mut self, id: NodeId, host: usize) {
-        let (start, shards) = (self.start, self.own.shards);
+        let (start, shards, bytes_max) = (self.start, self.own.shards, self.outbox_bytes_max);
         self.peers.entry(id).or_insert_with(|| Peer {
             host,
             up: false,
@@ -138,7 +145,8 @@ impl Links {
             link: start * LINKS_PER_START,
             start: 0,
             readers: BTreeMap::new(),
-            out: (0..shards).map(|_| NextFrame::default()).collect(),
+            out: (0..shards).map(|_| Outbox::bounded(bytes_max)).collect(),
+            last: vec![None; shards as usize],
         });
     }
 
@@ -162,30 +170,32 @@ impl Links {
         self.peers.keys().copied()
     }
 
-    /// What the next envelope of a shard to a peer will be called, and the peer's host; none: there is no link.
-    pub fn next(&self, host: usize, to: NodeId, shard: usize) -> Option<(usize, Parcel)> {
-        let peer = self.peers.get(&to).filter(|peer| peer.up)?;
-        let NextFrame { sequence, count, .. } = &peer.out[shard];
+    /// What the last envelope of a shard to a peer is called, and the peer's host; none: it is lost.
+    pub fn last(&self, host: usize, to: NodeId, shard: usize) -> Option<(usize, Parcel)> {
+        let peer = self.peers.get(&to)?;
+        let (sequence, place) = peer.last[shard]?;
         let (way, shard) = ((host, peer.host), shard as u32);
-        let parcel = Parcel::Envelope { way, link: peer.link, shard, sequence: sequence + 1, place: *count };
-        Some((peer.host, parcel))
+        Some((peer.host, Parcel::Envelope { way, link: peer.link, shard, sequence, place }))
     }
 
-    /// Takes what a shard sends. It is lost when there is no link. Answers its bytes.
+    /// Takes what a shard sends. It is lost when there is no link, or too much waits for it. Answers its bytes.
     pub fn send(&mut self, to: NodeId, shard: usize, envelope: &Envelope) -> &[u8] {
-        let out = match self.peers.get_mut(&to) {
-            Some(peer) if peer.up => {
-                peer.out[shard].count += 1;
-                &mut peer.out[shard].envelopes
+        let Some(peer) = self.peers.get_mut(&to) else { return encoded(envelope, &mut self.lost) };
+        match peer.out[shard].push(envelope) {
+            Ok((sequence, bytes)) => {
+                let place = match peer.last[shard] {
+                    Some((last, place)) if last == sequence => place + 1,
+                    _ => 0,
+                };
+                peer.last[shard] = Some((sequence, place));
+                bytes
             }
-            _ => {
-                self.lost.clear();
-                &mut self.lost
+            Err(lost) => {
+                self.crowded_out += u64::from(lost == Lost::Full);
+                peer.last[shard] = None;
+                encoded(envelope, &mut self.lost)
             }
-        };
-        let start = out.len();
-        frame::encode_envelope(envelope, out);
-        &out[start..]
+        }
     }
 
     /// Reads a peer's datagram. An error means that the peer is not who it should be or speaks nonsense.
@@ -225,14 +235,14 @@ impl Links {
             }
             from = Some(hello.from);
             let peer = self.peers.get_mut(&hello.from).ok_or("a stranger")?;
-            let frame = match rest.first_chunk::<{ frame::HEADER_BYTES }>() {
-                Some(header) if rest.starts_with(b"DRYF") => {
-                    let length = frame::length(header).map_err(|error| error.to_string())?;
-                    Some(rest.split_to((frame::HEADER_BYTES + length).min(rest.len())))
-                }
-                _ => None,
-            };
-            peer.hear(now_ms, &hello, frame, &mut heard)?;
+            let mut frames = Vec::new();
+            while let Some(header) = rest.first_chunk::<{ frame::HEADER_BYTES }>()
+                && rest.starts_with(frame::MAGIC)
+            {
+                let length = frame::length(header).map_err(|error| error.to_string())?;
+                frames.push(rest.split_to((frame::HEADER_BYTES + length).min(rest.len())));
+            }
+            peer.hear(now_ms, &hello, frames, &mut heard)?;
         }
         Ok((from.ok_or("an empty datagram")?, heard))
     }
@@ -252,18 +262,16 @@ impl Links {
     /// The datagrams that are to be sent now.
     pub fn flush(&mut self, now_ms: u64, mut send: impl FnMut(NodeId, usize, Bytes)) {
         for (&to, peer) in &mut self.peers {
-            let envelopes: usize = peer.out.iter().map(|frame| frame.envelopes.len()).sum();
-            let mut datagram = Vec::with_capacity(HEADERS_BYTES + envelopes);
-            for (shard, NextFrame { sequence, envelopes, count }) in peer.out.iter_mut().enumerate() {
-                if envelopes.is_empty() {
+            let waiting_bytes: usize = peer.out.iter().map(Outbox::waiting_bytes).sum();
+            let mut datagram = Vec::with_capacity(HEADERS_BYTES + waiting_bytes);
+            for (shard, outbox) in peer.out.iter_mut().enumerate() {
+                if outbox.waiting_bytes() == 0 {
                     continue;
                 }
-                *sequence += 1;
-                *count = 0;
                 let hello = Hello { to, shard: shard as u32, link: peer.link, ..self.own.clone() };
                 datagram.extend_from_slice(&hello.encode());
-                frame::encode_encoded(peer.link, *sequence, envelopes, &mut datagram);
-                envelopes.clear();
+                outbox.take(&mut self.frames);
+                datagram.extend_from_slice(&self.frames);
             }
             if datagram.is_empty() && peer.said_ms.is_none_or(|said_ms| now_ms >= said_ms + HELLO_EVERY_MS) {
                 datagram.extend_from_slice(&Hello { to, link: peer.link, ..self.own.clone() }.encode());
@@ -276,6 +284,12 @@ impl Links {
     }
 }
 
+fn encoded<'a>(envelope: &Envelope, out: &'a mut Vec<u8>) -> &'a [u8] {
+    out.clear();
+    frame::encode_envelope(envelope, out);
+    out
+}
+
 impl HeardFrame {
     /// What its envelope at a place was called when it was sent.
     pub fn parcel(&self, way: (usize, usize), place: usize) -> Option<Parcel> {
@@ -285,11 +299,11 @@ impl HeardFrame {
 }
 
 impl Peer {
-    fn hear(&mut self, now_ms: u64, hello: &Hello, frame: Option<Bytes>, heard: &mut Heard) -> Result<(), String> {
+    fn hear(&mut self, now_ms: u64, hello: &Hello, frames: Vec<Bytes>, heard: &mut Heard) -> Result<(), String> {
         let start = hello.link / LINKS_PER_START;
         if start < self.start {
             // Of a process that is gone.
-            heard.late += u64::from(frame.is_some());
+            heard.late += frames.len() as u64;
             return Ok(());
         }
         if start > self.start {
@@ -303,10 +317,11 @@ impl Peer {
         self.heard_ms = now_ms;
         if !self.up {
             self.up = true;
+            self.out.iter_mut().for_each(|outbox| outbox.up(self.link));
             heard.up = true;
         }
-        if let Some(frame) = frame {
-            let reader = self.readers.entry(hello.shard).or_default();
+        let reader = self.readers.entry(hello.shard).or_default();
+        for frame in frames {
             match reader.read(frame.clone()).map_err(|error| error.to_string())? {
                 Some(envelopes) => heard.frames.push(HeardFrame { shard: hello.shard, bytes: frame, envelopes }),
                 None => heard.late += 1,
@@ -318,9 +333,7 @@ impl Peer {
     fn break_off(&mut self) {
         self.up = false;
         self.link += 1;
-        self.out.iter_mut().for_each(|frame| {
-            (frame.sequence, frame.count) = (0, 0);
-            frame.envelopes.clear();
-        });
+        self.out.iter_mut().for_each(Outbox::down);
+        self.last.fill(None);
     }
 }

@@ -48,6 +48,8 @@ pub enum Behind {
     Write,
     /// A segment's first write: what did not fit into the last segment is under way.
     FirstWrite,
+    /// Soon behind a write of terms and votes: what they promise may be out already.
+    Promise,
 }
 
 /// A death to come.
@@ -220,7 +222,13 @@ impl Node {
                 }
             }
         }
-        let links = Links::new((CLUSTER, part.id, part.incarnation), &part.peers, self.shards, self.starts);
+        let links = Links::new(
+            (CLUSTER, part.id, part.incarnation),
+            &part.peers,
+            self.shards,
+            self.starts,
+            self.plan.network.outbox_bytes_max,
+        );
         let rng = Rng::new(self.rng.next_u64());
         let config = self.config(ShardId(0));
         let mut process =

@@ -12,7 +12,7 @@ use crate::rng::Rng;
 /// The most members that are wanted at once.
 const MEMBERS_WANTED_MAX: usize = 5;
 /// The fewest.
-const MEMBERS_WANTED_MIN: usize = 3;
+pub const MEMBERS_WANTED_MIN: usize = 3;
 
 /// What a host is to the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What a seed decides before anything runs: how large the cluster is, how fast its parts are, what goes wrong and how often.
 
 use drey_core::config::{LogLimits, Timing, TransferLimits};
+use drey_core::wire::outbox::OUTBOX_BYTES_MAX;
 
 use crate::changes::Changes;
 use crate::rng::Rng;
@@ -33,6 +34,8 @@ pub struct Plan {
     pub shards: Vec<u32>,
     /// Raft's and the requests' times.
     pub timing: Timing,
+    /// Elections are contended.
+    pub is_contended: bool,
     /// Small segments, so that they are released, recycled and truncated all the time.
     pub log: LogLimits,
     /// Small messages, in some of the seeds, so that there is something between two of them.
@@ -49,8 +52,6 @@ pub struct Plan {
     pub wall_every_ms: u64,
     /// A node is told to hand over, once in so many ms on average; 0: never.
     pub hand_over_every_ms: u64,
-    /// A node is told by mistake that a peer is gone, once in so many ms on average; 0: never.
-    pub false_news_every_ms: u64,
     /// Of the starts behind a death: with another number of shards.
     pub reshard: u32,
     /// Of the starts behind a death: with a power cut in the middle.
@@ -88,6 +89,10 @@ pub struct NetworkPlan {
     pub delay: u32,
     /// For how long, at most.
     pub delay_ms_max: u64,
+    /// A node is told by mistake that a peer is gone, once in so many ms on average; 0: never.
+    pub rumour_every_ms: u64,
+    /// What may wait for a link, in bytes.
+    pub outbox_bytes_max: usize,
 }
 
 /// Of disks and stores.
@@ -180,6 +185,7 @@ impl Plan {
                 read_retry_ms: rng.between(150, 500),
                 snapshot_ack_ms: rng.between(500, 2_000),
             },
+            is_contended: false,
             log: LogLimits {
                 segment_bytes: *rng.pick(&[32 << 10, 64 << 10, 128 << 10, 256 << 10]),
                 segments_kept: rng.between(1, 3) as usize,
@@ -190,8 +196,7 @@ impl Plan {
             simulated_ms_min: SIMULATED_MS_MIN,
             fault_every_ms: rng.between(1_000, 5_000),
             wall_every_ms: if Rng::stream(seed, "walls", 1).chance(800) { 2_500 } else { 0 },
-            hand_over_every_ms: 6_000,
-            false_news_every_ms: 4_000,
+            hand_over_every_ms: 30_000,
             reshard: 350,
             die_at_start: 120,
             disks_are_lost: true,
@@ -203,6 +208,8 @@ impl Plan {
                 duplication: sometimes(rng, 60),
                 delay: sometimes(rng, 60),
                 delay_ms_max: rng.between(20, 500),
+                rumour_every_ms: 20_000,
+                outbox_bytes_max: draw_outbox(seed),
             },
             storage: StoragePlan {
                 sync_ms_max: rng.between(0, 15),
@@ -250,6 +257,7 @@ impl Plan {
         if syncs.chance(300) {
             plan.storage.one_fails_in = syncs.between(300, 3_000);
         }
+        plan.contend();
         plan.ask_densely();
         plan.begin_alone();
         plan
@@ -269,6 +277,25 @@ impl Plan {
         self.minority_stays_down = false;
     }
 
+    /// In some of the seeds members are quick to take each other for dead and quick to return, so that several campaign in one term,
+    /// and who dies with a promise is asked again at once.
+    fn contend(&mut self) {
+        let rng = &mut Rng::stream(self.seed, "contention", 0);
+        if !rng.chance(150) {
+            return;
+        }
+        self.is_contended = true;
+        (self.timing.tick_ms, self.timing.election_ticks) = (*rng.pick(&[40, 60]), *rng.pick(&[3, 4]));
+        self.fault_every_ms = rng.between(200, 1_000);
+        self.change_every_ms = self.change_every_ms.min(1_000);
+        self.network.latency_ms_max = rng.between(5, 15);
+        (self.network.delay, self.network.delay_ms_max) = (rng.between(20, 100) as u32, rng.between(30, 300));
+        self.network.rumour_every_ms = rng.between(500, 3_000);
+        self.storage.slow_ms_max = rng.between(150, 300);
+        self.weights.die_in_turn = 12;
+        self.weights.pause = 0;
+    }
+
     /// In some of the seeds so many clients ask that turns, frames and log writes are shared.
     fn ask_densely(&mut self) {
         let rng = &mut Rng::stream(self.seed, "density", 0);
@@ -277,7 +304,7 @@ impl Plan {
             self.clients.think_ms_max = rng.between(5, 30);
             // Their states are large.
             self.transfer.chunk_bytes = TransferLimits::default().chunk_bytes;
-            self.timing.tick_ms = 100;
+            (self.timing.tick_ms, self.timing.election_ticks) = (100, 10);
             // A store that takes longer for a job does not keep up with so many, and is behind for as long after the faults as
             // they lasted.
             self.storage.job_ms_max = self.storage.job_ms_max.min(4);
@@ -301,6 +328,12 @@ impl Plan {
     pub fn hosts(&self) -> usize {
         self.nodes + self.spares
     }
+}
+
+/// In some of the seeds links take little at once, as slow ones do.
+fn draw_outbox(seed: u64) -> usize {
+    let rng = &mut Rng::stream(seed, "outbox", 0);
+    if rng.chance(100) { rng.between(1 << 10, 64 << 10) as usize } else { OUTBOX_BYTES_MAX }
 }
 
 fn draw_transfer(seed: u64) -> TransferLimits {

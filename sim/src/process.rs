@@ -28,6 +28,7 @@ use crate::rng::Rng;
 use crate::shared::Shared;
 use crate::store::SharedStore;
 use crate::story::{Event, Parcel, Topic, What, words};
+use crate::world::TICK_MS;
 
 /// The most rounds of turns within one tick: a disk without latency must not stop time.
 const ROUNDS_MAX: usize = 6;
@@ -94,9 +95,9 @@ pub struct Process {
     config: Config,
     storage: StoragePlan,
     hand_over_every_ms: u64,
-    false_news_every_ms: u64,
     /// States are compared at indexes that are multiples of this.
     compare_every: u64,
+    rumour_every_ms: u64,
     rng: Rng,
     /// What time it thinks that it is.
     pub clock: Clock,
@@ -151,8 +152,8 @@ impl Process {
             config,
             storage,
             hand_over_every_ms: plan.hand_over_every_ms,
-            false_news_every_ms: plan.false_news_every_ms,
             compare_every: plan.compare_every(),
+            rumour_every_ms: plan.network.rumour_every_ms,
             rng,
             clock,
             shards,
@@ -240,7 +241,7 @@ impl Process {
             shared.faults.happened(Fault::HandedOver);
             self.tell_all(&Input::HandOver, shared);
         }
-        if self.now_and_then(self.false_news_every_ms) {
+        if self.now_and_then(self.rumour_every_ms) {
             let peers: Vec<NodeId> = self.links.peers().collect();
             if !peers.is_empty() {
                 let peer = *self.rng.pick(&peers);
@@ -264,9 +265,9 @@ impl Process {
         self.check_unanswered(shared);
     }
 
-    /// Once in so many, on average; 0: never.
-    fn now_and_then(&mut self, every: u64) -> bool {
-        every > 0 && self.rng.below(every) == 0
+    /// Once in so many milliseconds, on average; 0: never.
+    fn now_and_then(&mut self, every_ms: u64) -> bool {
+        every_ms > 0 && self.rng.below(every_ms / TICK_MS) == 0
     }
 
     /// Somebody else may have its address, or refuse for it: such news can be wrong.
@@ -541,6 +542,7 @@ impl Process {
         if !self.replies.is_empty() {
             shared.send(net, (own, CLIENTS), std::mem::take(&mut self.replies).into());
         }
+        shared.faults.happened_times(Fault::LinkFull, std::mem::take(&mut self.links.crowded_out));
         self.links.flush(shared.now_ms, |to, host, datagram| {
             // Its envelopes were taken down as they were sent.
             let text = format_args!("n{node} -> n{to} {} bytes", datagram.len());

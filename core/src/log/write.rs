@@ -35,6 +35,11 @@ impl LogWrite {
         self.header.finish(self.seed, buffer);
     }
 
+    /// Whether it holds terms and votes alone.
+    pub fn is_promise(&self) -> bool {
+        self.records.iter().all(|record| matches!(record, Record::HardState(..)))
+    }
+
     /// Its number in its chain, for traces.
     pub fn sequence(&self) -> u64 {
         self.header.sequence

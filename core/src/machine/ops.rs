@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::limits::{REPLY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::machine::ValueRecord;
 use crate::machine::apply::{Answer, Batch, Before, Target};
+use crate::mutation::{Mutation, is_on};
 use crate::name::Key;
 use crate::request::{BatchOp, Condition, Entry, OpResult, Reply};
 use crate::store::StoreError;
@@ -134,7 +135,9 @@ impl Batch<'_> {
     }
 
     fn undo(&mut self) {
-        for (key, before) in self.undo.take().unwrap_or_default().into_iter().rev() {
+        let done = self.undo.take().unwrap_or_default();
+        let stay = usize::from(is_on(Mutation::FirstOfBatchStays));
+        for (key, before) in done.into_iter().skip(stay).rev() {
             match before {
                 Some(change) => self.writes.changes.insert(key, change),
                 None => self.writes.changes.remove(&key),

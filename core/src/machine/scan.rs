@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::limits::{SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ENTRIES_MAX, SCAN_PAGE_READ_BYTES_MAX};
 use crate::machine::record::damaged;
 use crate::machine::{Machine, ValueRecord};
+use crate::mutation::{Mutation, is_on};
 use crate::name::{BucketName, KeyRange};
 use crate::request::Entry;
 use crate::store::{Read, StoreError};
@@ -138,7 +139,7 @@ impl Scan {
             self.end = last.to_vec();
         } else {
             self.start = last.to_vec();
-            self.start.push(0);
+            self.start.push(if is_on(Mutation::PageSkipsLonger) { u8::MAX } else { 0 });
         }
     }
 

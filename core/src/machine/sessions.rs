@@ -20,6 +20,7 @@ use crate::machine::keys::{Generation, KIND_SESSION, take_number};
 use crate::machine::record::damaged;
 use crate::machine::state::collect;
 use crate::machine::{Cursor, DecodeError, reply};
+use crate::mutation::{Mutation, is_on};
 use crate::request::WriteId;
 use crate::store::{Read, StoreError, WriteSet};
 use crate::types::LogIndex;
@@ -151,7 +152,8 @@ impl Sessions {
         self.by_use.insert((now, id.session));
         session.last_used = now;
         session.first_unacked = session.first_unacked.max(id.first_unacked);
-        while let Some(first) = session.answers.first_entry().filter(|first| *first.key() < session.first_unacked) {
+        let forgotten = session.first_unacked + u64::from(is_on(Mutation::AnswerForgottenEarly));
+        while let Some(first) = session.answers.first_entry().filter(|first| *first.key() < forgotten) {
             writes.changes.insert(generation.answer(id.session, *first.key()), None);
             self.answers_bytes -= first.remove() + ANSWER_OVERHEAD_BYTES;
         }

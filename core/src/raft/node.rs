@@ -388,7 +388,8 @@ impl RaftNode {
             _ => state,
         };
         let raft = &mut self.raw.raft;
-        if raft.state == StateRole::Leader && raft.prs().get(raft.id).is_none() {
+        let is_outside = raft.prs().get(raft.id).is_none() && !is_on(Mutation::RemovedLeaderLeads);
+        if raft.state == StateRole::Leader && is_outside {
             // It was elected with its own removal, which another had proposed, in its log. raft-rs leads on, and panics.
             raft.become_follower(raft.term, raft::INVALID_ID);
         }

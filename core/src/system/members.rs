@@ -17,6 +17,7 @@ use bytes::{BufMut, Bytes};
 use crate::error::Error;
 use crate::limits::{ADDRESS_BYTES_MAX, GROUPS_MAX, MEMBERS_MAX, NODE_NAME_BYTES_MAX};
 use crate::machine::{Cursor, DecodeError, known_flags};
+use crate::mutation::{Mutation, is_on};
 use crate::placement::SYSTEM_GROUP;
 use crate::types::{GroupId, Incarnation, NodeId};
 use crate::wire::handshake::Standing;
@@ -123,7 +124,10 @@ impl Members {
     pub(crate) fn is_to_go(&self, id: NodeId, group: GroupId) -> bool {
         let Some(member) = self.by_id.get(&id) else { return true };
         let only_here = |groups: &BTreeSet<GroupId>| groups.iter().all(|&other| other == SYSTEM_GROUP);
-        member.leaving.as_ref().is_some_and(|groups| group != SYSTEM_GROUP || only_here(groups))
+        member
+            .leaving
+            .as_ref()
+            .is_some_and(|groups| group != SYSTEM_GROUP || only_here(groups) || is_on(Mutation::LeavingHearsLast))
     }
 
     /// Adds a member, or finds the one that this incarnation became before.

@@ -39,21 +39,6 @@ pub(super) fn kind(body: &Body) -> u8 {
     }
 }
 
-/// About how many bytes the body takes.
-pub(super) fn weight(body: &Body) -> usize {
-    match body {
-        Body::Raft(message) => message.encoded_len(),
-        Body::Forward { command, .. } => 16 + command.encoded_len(),
-        Body::ForwardReply { .. } => 64,
-        Body::SnapshotChunk { data, meta, .. } => 64 + data.len() + meta.configuration.len(),
-        Body::SnapshotAck { .. } => 17,
-        Body::ClockAsk { .. } => 8,
-        Body::ClockTell { .. } => 41,
-        Body::Transfer { .. } => 8,
-        Body::Members(members) => members.encode().len(),
-    }
-}
-
 pub(super) fn encode(body: &Body, out: &mut Vec<u8>) {
     match body {
         Body::Raft(message) => message.encode(out),

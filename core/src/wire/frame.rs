@@ -15,7 +15,8 @@ use super::{Body, Envelope};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::types::GroupId;
 
-const MAGIC: &[u8; 4] = b"DRYF";
+/// What a frame begins with.
+pub const MAGIC: &[u8; 4] = b"DRYF";
 /// The length of a frame's header, in bytes.
 pub const HEADER_BYTES: usize = 28;
 const CHECKSUM_AT: usize = 24;
@@ -28,26 +29,30 @@ pub struct FrameError(pub &'static str);
 
 /// Appends a frame with these envelopes.
 pub fn encode(link: u64, sequence: u64, envelopes: &[Envelope], out: &mut Vec<u8>) {
-    let start = begin(link, sequence, out);
+    let open = begin(link, sequence, out);
     envelopes.iter().for_each(|envelope| encode_envelope(envelope, out));
-    finish(start, out);
+    finish(open, out);
 }
 
-/// Appends a frame with envelopes that [`encode_envelope`] has encoded, one behind the other.
-pub fn encode_encoded(link: u64, sequence: u64, envelopes: &[u8], out: &mut Vec<u8>) {
-    let start = begin(link, sequence, out);
-    out.extend_from_slice(envelopes);
-    finish(start, out);
+/// A frame that takes more envelopes: where it starts.
+#[derive(Debug)]
+pub(super) struct Open(usize);
+
+impl Open {
+    pub fn start(&self) -> usize {
+        self.0
+    }
 }
 
-fn begin(link: u64, sequence: u64, out: &mut Vec<u8>) -> usize {
+/// Begins a frame at the end of `out`. [`encode_envelope`] adds to it, [`finish`] ends it.
+pub(super) fn begin(link: u64, sequence: u64, out: &mut Vec<u8>) -> Open {
     let start = out.len();
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&link.to_le_bytes());
     out.extend_from_slice(&sequence.to_le_bytes());
     out.extend_from_slice(&[0; 4]);
-    start
+    Open(start)
 }
 
 /// Appends an envelope as it stands in a frame.
@@ -61,17 +66,12 @@ pub fn encode_envelope(envelope: &Envelope, out: &mut Vec<u8>) {
     out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-fn finish(start: usize, out: &mut [u8]) {
-    let frame = &mut out[start..];
+pub(super) fn finish(open: Open, out: &mut [u8]) {
+    let frame = &mut out[open.0..];
     let length = (frame.len() - HEADER_BYTES) as u32;
     frame[4..8].copy_from_slice(&length.to_le_bytes());
     let checksum = checksum(frame);
     frame[CHECKSUM_AT..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
-}
-
-/// About how long an envelope is in a frame, in bytes: links bound their queues by it.
-pub fn weight(envelope: &Envelope) -> usize {
-    ENVELOPE_HEADER_BYTES + body::weight(&envelope.body)
 }
 
 fn checksum(frame: &[u8]) -> u32 {
@@ -164,15 +164,6 @@ mod tests {
         assert_eq!(reader.read(frame(1, 2, &sent)), Ok(None), "late");
         assert_eq!(reader.read(frame(2, 1, &sent)), Ok(Some(sent.clone())), "a new link counts anew");
         assert_eq!(reader.read(frame(1, 9, &sent)), Ok(None), "of an older link");
-    }
-
-    #[test]
-    fn envelopes_may_be_encoded_before_the_frame_is() {
-        let sent = [ack(1), ack(2)];
-        let (mut envelopes, mut out) = (Vec::new(), Vec::new());
-        sent.iter().for_each(|envelope| encode_envelope(envelope, &mut envelopes));
-        encode_encoded(1, 2, &envelopes, &mut out);
-        assert_eq!(out, frame(1, 2, &sent));
     }
 
     #[test]

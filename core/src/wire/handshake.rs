@@ -236,7 +236,11 @@ impl Acquaintances {
                 )));
             }
             // It has heard more: it may have joined while this node was away.
-            Standing::Stranger if hello.members > own.members && hello.from != own.from => None,
+            Standing::Stranger
+                if hello.members > own.members && hello.from != own.from && !is_on(Mutation::NewcomersAreStrangers) =>
+            {
+                None
+            }
             _ => return mismatch(format!("node {} is no other member of this cluster", hello.from)),
         };
         if hello.shards == 0 || hello.shard >= hello.shards {

@@ -3,6 +3,7 @@
 mod body;
 pub mod frame;
 pub mod handshake;
+pub mod outbox;
 
 use std::sync::Arc;
 
