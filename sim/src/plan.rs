@@ -266,7 +266,7 @@ impl Plan {
     /// In some of the seeds one founds the cluster alone, and others join before anything is written, or just as it begins.
     fn begin_alone(&mut self) {
         let rng = &mut Rng::stream(self.seed, "alone", 0);
-        if !rng.chance(120) {
+        if !rng.chance(if self.is_contended { 400 } else { 120 }) {
             return;
         }
         self.nodes = 1;
@@ -285,6 +285,12 @@ impl Plan {
             return;
         }
         self.is_contended = true;
+        if self.spares == 0 && rng.chance(500) {
+            self.spares = 2;
+            self.shards.resize(self.hosts(), 1);
+            self.change_every_ms = 1_000;
+            self.minority_stays_down = false;
+        }
         (self.timing.tick_ms, self.timing.election_ticks) = (*rng.pick(&[40, 60]), *rng.pick(&[3, 4]));
         self.fault_every_ms = rng.between(200, 1_000);
         self.change_every_ms = self.change_every_ms.min(1_000);

@@ -185,7 +185,7 @@ fn nodes_that_stay_down(plan: &Plan) -> Vec<usize> {
 }
 
 /// Until whoever was joining or leaving has, in every group.
-fn settle_members(world: &mut World) -> Result<(), Violation> {
+pub fn settle_members(world: &mut World) -> Result<(), Violation> {
     if world.plan_spares() == 0 {
         return Ok(());
     }

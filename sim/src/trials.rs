@@ -3,6 +3,8 @@
 //! - The disk of a node that leads hangs for long. The others can do without it, so every group must answer through them.
 //! - A node that leads nothing is away for some election timeouts, and comes back. A term of its own making, higher than the others',
 //!   would depose their leaders, and its disk would keep it.
+//! - A node loses a bit of its log while as many others are behind as may be. With them it could elect a leader that knows less than
+//!   was acknowledged; so it must not start, and be removed.
 
 use drey_core::GroupId;
 use drey_core::placement::all_groups;
@@ -12,11 +14,16 @@ use crate::clients::Task;
 use crate::faults::Fault;
 use crate::plan::Plan;
 use crate::rng::Rng;
+use crate::run::settle_members;
 use crate::world::World;
 
 /// So long a disk hangs, and a group may take to go on without it.
 const HANGS_MS: u64 = 25_000;
 const WITHOUT_IT_MS_MAX: u64 = 15_000;
+/// A damaged node has so long to start, and to do harm with those that were behind.
+const ALONE_MS: u64 = 4_000;
+/// So many bits change.
+const DAMAGES: u32 = 16;
 /// So many election timeouts a node is away.
 const AWAY_TIMEOUTS: u64 = 5;
 
@@ -27,6 +34,8 @@ pub enum Trial {
     DiskHangs,
     /// A follower is away for a while.
     FollowerReturns,
+    /// A bit of a log changes while a minority is behind.
+    LogIsDamaged,
 }
 
 impl Trial {
@@ -39,6 +48,8 @@ impl Trial {
         match Rng::stream(plan.seed, "trial", 0).below(8) {
             0 => Some(Trial::DiskHangs),
             1 => Some(Trial::FollowerReturns),
+            // Who is removed must be made up for.
+            2 if plan.spares > 0 => Some(Trial::LogIsDamaged),
             _ => None,
         }
     }
@@ -52,6 +63,7 @@ impl Trial {
         match self {
             Trial::DiskHangs => disk_hangs(world, plan, &hosts),
             Trial::FollowerReturns => follower_returns(world, plan, &hosts),
+            Trial::LogIsDamaged => log_is_damaged(world, plan, &hosts),
         }
     }
 }
@@ -99,6 +111,32 @@ fn follower_returns(world: &mut World, plan: &Plan, hosts: &[usize]) -> Result<(
     add_puts(world, hosts.iter().copied());
     let within_ms = world.now_ms() + WITHOUT_IT_MS_MAX;
     world.run_until(|world| world.clients.borrow().is_done() || world.now_ms() >= within_ms)
+}
+
+fn log_is_damaged(world: &mut World, plan: &Plan, hosts: &[usize]) -> Result<(), Violation> {
+    let rng = &mut Rng::stream(plan.seed, "trial", 1);
+    let group = *rng.pick(&all_groups(plan.groups).collect::<Vec<_>>());
+    let Some(leader) = world.leader_host(group) else { return Ok(()) };
+    let mut followers: Vec<usize> = hosts.iter().copied().filter(|&host| host != leader).collect();
+    if hosts.len().is_multiple_of(2) {
+        // Without the leader a damaged one and the minority would be too few to do harm.
+        return Ok(());
+    }
+    rng.shuffle(&mut followers);
+    let (behind, others) = followers.split_at(hosts.len() / 2);
+    let damaged = others[0];
+    behind.iter().for_each(|&host| world.cut_off(host, true));
+    add_puts(world, others.iter().copied().chain([leader]));
+    let within_ms = world.now_ms() + WITHOUT_IT_MS_MAX;
+    world.run_until(|world| world.clients.borrow().is_done() || world.now_ms() >= within_ms)?;
+    // In several places, so that what was just written is likely to be behind one of them.
+    (0..DAMAGES).for_each(|_| world.damage_log(damaged, rng.next_u64()));
+    behind.iter().for_each(|&host| world.cut_off(host, false));
+    world.cut_off(leader, true);
+    let back_ms = world.now_ms() + ALONE_MS + AWAY_TIMEOUTS * plan.timing.election_ms();
+    world.run_until(|world| world.now_ms() >= back_ms)?;
+    world.cut_off(leader, false);
+    settle_members(world)
 }
 
 /// A put in each bucket through each of these.

@@ -373,15 +373,21 @@ impl World {
             }
             Change::LoseDisk(host) => self.lose_disk(now_ms, host),
             Change::LoseBit(host) => {
-                if self.power[host - 1] == Power::On {
-                    self.take_down(host, Death::PowerCut);
-                }
-                let mut node = self.nodes[host - 1].borrow_mut();
-                if node.lose_bit(self.operator.number()) {
-                    self.shared.borrow_mut().happened(host, Fault::BitLost, format_args!("node {}", node.id()));
-                    self.operator.doing = Doing::Checking(host, node.id());
-                }
+                let number = self.operator.number();
+                self.damage_log(host, number);
             }
+        }
+    }
+
+    /// A node loses power, and a bit of its log.
+    pub fn damage_log(&mut self, host: usize, number: u64) {
+        if self.power[host - 1] == Power::On {
+            self.take_down(host, Death::PowerCut);
+        }
+        let mut node = self.nodes[host - 1].borrow_mut();
+        if node.lose_bit(number) {
+            self.shared.borrow_mut().happened(host, Fault::BitLost, format_args!("node {}", node.id()));
+            self.operator.doing = Doing::Checking(host, node.id());
         }
     }
 
