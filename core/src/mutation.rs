@@ -84,8 +84,8 @@ mod switch {
 
     use super::Mutation;
 
-    /// More than any mutation's number.
-    const NUMBERS: usize = 64;
+    /// As many as mutations may have.
+    const NUMBERS: usize = u8::MAX as usize + 1;
 
     thread_local! {
         static ON: Cell<Option<Mutation>> = const { Cell::new(None) };

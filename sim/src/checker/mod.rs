@@ -71,8 +71,11 @@ pub fn check_history(history: &History) -> Result<(), Violation> {
 }
 
 fn check_object(history: &History, object: ObjectId, operations: &[&Operation]) -> Result<(), Violation> {
-    let known = model::Versions::gather(operations.iter().copied()).map_err(|seen| {
-        Violation::new("one version for each value", describe(history, object, operations, &[], &seen))
+    let gather = |operations: &[&Operation]| model::Versions::gather(operations.iter().copied());
+    let known = gather(operations).map_err(|seen| {
+        let violation = Violation::new("one version for each value", describe(history, object, operations, &[], &seen));
+        let at = (1..=operations.len()).find(|&count| gather(&operations[..count]).is_err()).unwrap_or(1) - 1;
+        violation.seen_in(operations[at], history.groups[object.0])
     })?;
     match linearizable::check(operations, &known, STEPS_MAX) {
         Verdict::Linearizable => Ok(()),
