@@ -69,6 +69,7 @@ mutations! {
     NewcomersAreStrangers = 43, "who knows of more changes of the members is refused like any stranger";
     CarriedFasterThanWritten = 44, "the next segment is cleared while what the last one held is not written yet";
     WayNotCounted = 45, "for what a wall clock shows, the time until the answer came does not count";
+    LoneVoterLeadsEarly = 46, "a lone voter sends entries before its vote for itself is synced";
     // Planted by somebody who looked at the code and not at the laws.
     ServedOneEarly = 51, "a read is served when the entry before the one it waits for is applied";
     FirstOfBatchStays = 52, "of a batch that is refused, the first operation stays";

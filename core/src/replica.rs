@@ -346,8 +346,14 @@ impl Replica {
         for (context, index) in ready.read_indexes {
             self.reads.confirm(context, index);
         }
+        let mut waiting = Vec::new();
         for message in ready.messages {
-            self.send(message, turn);
+            match message.is_of_a_term_up_to(self.durable_term) {
+                true => self.send(message, turn),
+                // A lone voter leads before its vote for itself is on disk. If it forgot that vote, it would lead once more in the same
+                // term, and a learner would take other entries for those that it has.
+                false => waiting.push(message),
+            }
         }
         if let Some(meta) = ready.snapshot {
             self.install(ready.number, meta, ready.hard_state, ready.messages_after_sync, turn);
@@ -361,7 +367,6 @@ impl Replica {
             turn.log.push(Record::Append(self.group, ready.entries));
             self.logged_mark = turn.log.mark();
         }
-        let mut waiting = Vec::new();
         for message in ready.messages_after_sync {
             match message.may_leave_before_sync(self.durable_term) {
                 true => self.send(message, turn),
@@ -474,7 +479,9 @@ impl Replica {
     }
 
     fn notice_roles(&mut self, turn: &mut Turn) {
-        let led = self.raft.is_leader().then(|| self.raft.term());
+        // What it votes for may still be on its way to the disk, if it needs no other vote: then it could lead in the term again.
+        let leads = self.raft.is_leader() && self.durable_term == self.raft.term();
+        let led = leads.then(|| self.raft.term());
         if self.led_term != led {
             if self.led_term.is_some() {
                 self.proposals.lose_leadership(turn.answers);
@@ -495,7 +502,7 @@ impl Replica {
             self.leader_changes += u64::from(self.last_leader.is_some());
             self.last_leader = Some(leader);
         }
-        let followed = led.is_none().then(|| (self.raft.term(), self.raft.leader()));
+        let followed = (!self.raft.is_leader()).then(|| (self.raft.term(), self.raft.leader()));
         if self.followed != followed {
             if let Some((term, leader)) = followed {
                 turn.out.push(Output::Report(Event::Follows(self.group, term, leader)));

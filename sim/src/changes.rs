@@ -58,6 +58,22 @@ pub enum Cause {
     Rumours,
     /// Keys with times to live.
     TimedKeys,
+    /// Writes with an id, which their clients make again.
+    Ids,
+    /// Transactions.
+    Txns,
+    /// Buckets that come and go.
+    Drops,
+    /// Reads of a node's own copy.
+    LocalReads,
+    /// Clients that count together.
+    Counters,
+    /// Clients that lock.
+    Locks,
+    /// Tables of several pages.
+    Tables,
+    /// Clients that ask for what cannot be done.
+    Misuse,
     /// What is tried once all else is calm.
     Trials,
     /// The minority that stays down when all else is healed.
@@ -97,6 +113,14 @@ impl Cause {
             Cause::HandOvers => plan.hand_over_every_ms = 0,
             Cause::Rumours => plan.network.rumour_every_ms = 0,
             Cause::TimedKeys => plan.clients.timed = 0,
+            Cause::Ids => plan.asks.ids_every = 0,
+            Cause::Txns => plan.asks.txns = 0,
+            Cause::Drops => plan.asks.drops = 0,
+            Cause::LocalReads => plan.asks.local = 0,
+            Cause::Counters => plan.asks.counters = 0,
+            Cause::Locks => plan.asks.lockers = 0,
+            Cause::Tables => plan.asks.tables = 0,
+            Cause::Misuse => plan.asks.misusers = 0,
             Cause::Trials => plan.trials = false,
             Cause::MinorityDown => plan.minority_stays_down = false,
         }

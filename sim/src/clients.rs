@@ -2,6 +2,8 @@
 //! its deadline, and writes down what it saw. The protocol between clients and nodes is not what is tested here: a datagram
 //! names the calls, what they are stands in a table that both ends see.
 
+mod followers;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -9,20 +11,24 @@ use drey_core::name::BucketName;
 use drey_core::placement::{SYSTEM_GROUP, group_of};
 use drey_core::request::{Command, Operation, ReadMode, ReadOp, Reply, Write};
 use drey_core::system::{Members, SystemWrite};
-use drey_core::{Error, RequestId};
+use drey_core::{Error, GroupId, RequestId};
 
 use crate::checker::Violation;
 use crate::driver::Net;
 use crate::faults::Fault;
 use crate::history::{Call, History, ObjectId, Operation as Recorded, Outcome};
+use crate::lies::Liar;
 use crate::network::CLIENTS;
 use crate::plan::Plan;
 use crate::rng::Rng;
+use crate::scripts::{self, Ask, Place, Script};
 use crate::sessions::{Repeatable, Sessions, Settled};
 use crate::shared::Shared;
 use crate::story::{Event, Parcel, Topic, What, words};
 use crate::timed::{Timed, TimedId};
 use crate::workload::Workload;
+
+pub use followers::Follower;
 
 /// Behind its deadline a call is given up: its answer was lost.
 const LOST_AFTER_MS: u64 = 400;
@@ -54,6 +60,14 @@ pub struct Exchange {
     pub asked: BTreeMap<RequestId, Asked>,
     /// By number.
     pub answers: BTreeMap<RequestId, Result<Reply, Error>>,
+    /// How often the process of each host was started: as long as that stays the same, it is the same process.
+    pub starts: BTreeMap<usize, u64>,
+}
+
+impl Exchange {
+    fn process(&self, host: usize) -> u64 {
+        self.starts.get(&host).copied().unwrap_or_default()
+    }
 }
 
 /// Something that must succeed, however often it takes.
@@ -73,6 +87,10 @@ pub enum Task {
     Timed(TimedId),
     /// A write that was answered comes again, late: nobody waits for what becomes of it.
     Stray(Operation, u64),
+    /// A step of a script's client. What follows is for the script to say.
+    Script(Follower, Place, u64),
+    /// A script's last look at something.
+    Look(usize, usize),
     /// A session for a client. Not tried again: the client will want one again.
     OpenSession(usize, BucketName),
 }
@@ -97,11 +115,18 @@ enum State {
 pub struct Clients {
     rng: Rng,
     timed_rng: Rng,
+    scripts_rng: Rng,
     plan: Plan,
     /// What they ask.
     pub workload: Workload,
     /// What some of them ask about keys with times to live, and saw.
     pub timed: Timed,
+    /// What others follow, and saw.
+    pub scripts: Vec<Box<dyn Script>>,
+    /// Those behind the clients with keys with times to live.
+    followers: Vec<Follower>,
+    /// What they asked for before they had a session for it.
+    held: BTreeMap<usize, Ask>,
     /// What they saw.
     pub history: History,
     states: Vec<State>,
@@ -122,6 +147,11 @@ pub struct Clients {
     /// Operations of their own choice so far.
     drawn: usize,
     events: u64,
+    liar: Option<Liar>,
+    /// Everything is read a last time.
+    at_the_end: bool,
+    /// Calls of the scripts' clients, answered or not.
+    pub asked_by_scripts: usize,
     /// Calls that had an answer, refusals left aside.
     pub completed: usize,
 }
@@ -129,18 +159,27 @@ pub struct Clients {
 impl Clients {
     /// The clients of a plan.
     pub fn new(plan: &Plan) -> Clients {
-        let workload = Workload::new(plan.clients, plan.groups);
+        let workload = Workload::new(plan);
+        let (counts, scripts): (Vec<usize>, Vec<_>) = scripts::of(plan, &workload).into_iter().unzip();
+        let followers = counts.iter().enumerate();
+        let followers: Vec<Follower> =
+            followers.flat_map(|(script, &count)| (0..count).map(move |number| Follower { script, number })).collect();
+        let clients = plan.clients.clients + plan.clients.timed + followers.len();
         let creates =
             workload.buckets.iter().skip(1).map(|bucket| (plan.clients.begin_ms, Task::Create(bucket.clone())));
         Clients {
             rng: Rng::stream(plan.seed, "clients", 0),
             timed_rng: Rng::stream(plan.seed, "timed", 0),
+            scripts_rng: Rng::stream(plan.seed, "scripts", 0),
             tasks: creates.collect(),
             timed: Timed::new(workload.buckets.clone(), plan.groups),
             workload,
+            scripts,
+            followers,
+            held: BTreeMap::new(),
             history: History::default(),
-            states: (0..plan.clients.clients + plan.clients.timed).map(|_| State::Idle(0)).collect(),
-            sessions: (0..plan.clients.clients + plan.clients.timed).map(|_| Sessions::default()).collect(),
+            states: (0..clients).map(|_| State::Idle(0)).collect(),
+            sessions: (0..clients).map(|_| Sessions::default()).collect(),
             working: true,
             hosts: (1..=plan.nodes).collect(),
             members: None,
@@ -149,6 +188,9 @@ impl Clients {
             requests: 0,
             drawn: 0,
             events: 0,
+            liar: plan.lie.map(|lie| Liar::new(lie, Rng::stream(plan.seed, "lies", 0))),
+            at_the_end: false,
+            asked_by_scripts: 0,
             completed: 0,
             plan: plan.clone(),
         }
@@ -194,6 +236,7 @@ impl Clients {
             let name =
                 |key: &drey_core::name::Key| format!("{}/{}", object.bucket, String::from_utf8_lossy(key.as_bytes()));
             history.names.push(object.keys.iter().map(name).collect());
+            history.own_buckets.push(object.own_bucket);
         }
         history
     }
@@ -278,6 +321,11 @@ impl Clients {
         if !self.working || now_ms < self.plan.clients.begin_ms || self.drawn >= self.plan.clients.operations_max {
             return None;
         }
+        if let Some(follower) = self.follower(client) {
+            let asked = self.ask_next(client, follower, shared);
+            self.drawn += usize::from(asked.is_some());
+            return asked;
+        }
         self.drawn += 1;
         if client >= self.plan.clients.clients {
             let id = self.timed.draw(now_ms, &mut self.timed_rng);
@@ -351,6 +399,12 @@ impl Clients {
                 let node = *self.timed_rng.pick(&self.hosts);
                 (node, self.send_off(client, operation, deadline_in_ms, None, Some(task), shared))
             }
+            Task::Script(..) => unreachable!("not put off"),
+            Task::Look(script, number) => {
+                let operation = self.scripts[*script].look(*number);
+                let node = *self.scripts_rng.pick(&self.hosts);
+                (node, self.send_off(client, operation, TASK_DEADLINE_MS, None, Some(task), shared))
+            }
             Task::Put(object, node) => {
                 let call = Call::Put { slot: 0, value: self.workload.new_value(), guard: None };
                 self.call(client, *node, *object, call, TASK_DEADLINE_MS, Some(task), shared)
@@ -382,6 +436,7 @@ impl Clients {
             object,
             client,
             node: node as u64,
+            process: Some(shared.exchange.process(node)),
             call,
             called,
             returned: u64::MAX,
@@ -397,10 +452,14 @@ impl Clients {
         (node, id)
     }
 
-    /// Every other client gives its writes ids.
+    /// Whether its writes get ids, which none has yet.
     fn needs_session(&self, client: usize, object: ObjectId, call: &Call) -> bool {
-        let reads = matches!(call, Call::Read(_) | Call::Scan);
-        client.is_multiple_of(2) && !reads && self.sessions[client].are_missing(self.workload.group(object))
+        call.writes() && self.lacks_session(client, self.workload.group(object))
+    }
+
+    fn lacks_session(&self, client: usize, group: GroupId) -> bool {
+        let every = self.plan.asks.ids_every;
+        every > 0 && client.is_multiple_of(every) && self.sessions[client].are_missing(group)
     }
 
     /// Makes a write again, through any node.
@@ -438,21 +497,25 @@ impl Clients {
         self.events
     }
 
-    fn answered(&mut self, id: RequestId, answer: Result<Reply, Error>, shared: &mut Shared) {
+    fn answered(&mut self, id: RequestId, mut answer: Result<Reply, Error>, shared: &mut Shared) {
         let waits = |state: &State| matches!(state, State::Waiting { id: waiting, .. } if *waiting == id);
         // Otherwise the client has given up: too late to tell.
         let Some(client) = self.states.iter().position(waits) else { return };
-        let idle = State::Idle(shared.now_ms + self.rng.between(0, self.plan.clients.think_ms_max));
+        let rng = if self.follower(client).is_some() { &mut self.scripts_rng } else { &mut self.rng };
+        let idle = State::Idle(shared.now_ms + rng.between(0, self.plan.clients.think_ms_max));
         let State::Waiting { recorded, task, repeatable, .. } = std::mem::replace(&mut self.states[client], idle)
         else {
             return;
         };
-        shared.exchange.asked.remove(&id);
-        let Some(recorded) = recorded else { return self.answered_unrecorded(task, &answer, shared) };
-        let session_expired = answer == Err(Error::SessionExpired);
-        if session_expired {
-            let object = self.history.operations[recorded].object;
-            self.sessions[client].forget(self.workload.group(object));
+        let asked = shared.exchange.asked.remove(&id);
+        if let (Some(liar), Some(Asked { operation, .. })) = (&mut self.liar, &asked) {
+            liar.tell(operation, &mut answer, self.at_the_end);
+        }
+        if answer == Err(Error::SessionExpired)
+            && let (Some(Asked { operation, .. }), true) = (asked, repeatable.is_some())
+            && let Some(group) = operation.group(self.plan.groups)
+        {
+            self.sessions[client].forget(group);
         }
         if let Some(mut repeatable) = repeatable {
             match repeatable.settle(Some(&answer)) {
@@ -460,15 +523,16 @@ impl Clients {
                 Settled::Known if answer.is_ok() => self.may_stray(repeatable, shared.now_ms),
                 Settled::Known => {}
                 Settled::Again => return self.make_again(client, recorded, task, repeatable, shared.now_ms),
-                Settled::Unknown => return self.record(recorded, Outcome::Unknown, task, shared.now_ms),
+                Settled::Unknown => return self.unanswered(recorded, task, shared),
             }
         }
+        let Some(recorded) = recorded else { return self.answered_unrecorded(task, &answer, shared) };
         let (object, call) = {
             let operation = &self.history.operations[recorded];
             (operation.object, operation.call.clone())
         };
         match self.workload.outcome(object, &call, answer) {
-            Ok(outcome) => self.record(recorded, outcome, task, shared.now_ms),
+            Ok(outcome) => self.record(recorded, outcome, task, shared),
             Err(seen) => shared.violated(Violation::new("answers fit their questions", seen)),
         }
     }
@@ -481,23 +545,37 @@ impl Clients {
         };
         shared.exchange.asked.remove(&id);
         shared.exchange.answers.remove(&id);
-        if let (Some(recorded), Some(mut repeatable)) = (recorded, repeatable)
+        if let Some(mut repeatable) = repeatable
             && repeatable.settle(None) == Settled::Again
         {
             return self.make_again(client, recorded, task, repeatable, shared.now_ms);
         }
-        match recorded {
-            Some(recorded) => self.record(recorded, Outcome::Unknown, task, shared.now_ms),
-            None => match task {
-                Some(Task::Timed(id)) => self.timed_answered(id, None, shared),
-                task => self.again(task, shared.now_ms),
-            },
+        self.unanswered(recorded, task, shared);
+    }
+
+    /// Nobody knows what became of it.
+    fn unanswered(&mut self, recorded: Option<usize>, task: Option<Task>, shared: &mut Shared) {
+        match (recorded, task) {
+            (Some(recorded), task) => self.record(recorded, Outcome::Unknown, task, shared),
+            (None, Some(Task::Timed(id))) => self.timed_answered(id, None, shared),
+            (None, Some(Task::Script(follower, place, process))) => {
+                self.script_answered((follower, place, process), None, shared);
+            }
+            (None, task) => self.again(task, shared.now_ms),
         }
     }
 
-    fn make_again(&mut self, client: usize, recorded: usize, task: Option<Task>, repeatable: Repeatable, now_ms: u64) {
-        let at_ms = now_ms + self.rng.between(0, TASK_RETRY_MS);
-        self.states[client] = State::Repeating { at_ms, recorded: Some(recorded), task, repeatable };
+    fn make_again(
+        &mut self,
+        client: usize,
+        recorded: Option<usize>,
+        task: Option<Task>,
+        repeatable: Repeatable,
+        now_ms: u64,
+    ) {
+        let rng = if recorded.is_none() { &mut self.scripts_rng } else { &mut self.rng };
+        let at_ms = now_ms + rng.between(0, TASK_RETRY_MS);
+        self.states[client] = State::Repeating { at_ms, recorded, task, repeatable };
     }
 
     /// Now and then what was asked comes a last time, from wherever it was.
@@ -513,6 +591,13 @@ impl Clients {
     fn answered_unrecorded(&mut self, task: Option<Task>, answer: &Result<Reply, Error>, shared: &mut Shared) {
         match (task, answer) {
             (Some(Task::Timed(id)), answer) => self.timed_answered(id, Some(answer), shared),
+            (Some(Task::Script(follower, place, process)), answer) => {
+                self.script_answered((follower, place, process), Some(answer), shared);
+            }
+            (Some(Task::Look(script, number)), Ok(reply)) => {
+                let judged = self.scripts[script].looked(number, reply);
+                shared.judge(judged);
+            }
             (Some(Task::OpenSession(client, bucket)), Ok(Reply::SessionOpened { session })) => {
                 let group = group_of(&bucket, self.plan.groups);
                 self.sessions[client].opened(group, *session);
@@ -547,10 +632,12 @@ impl Clients {
         self.tasks.extend(reads.into_iter().map(|id| (0, Task::Timed(id))));
     }
 
-    fn record(&mut self, recorded: usize, outcome: Outcome, task: Option<Task>, now_ms: u64) {
-        let returned = self.next_event();
+    fn record(&mut self, recorded: usize, outcome: Outcome, task: Option<Task>, shared: &Shared) {
+        let (returned, now_ms) = (self.next_event(), shared.now_ms);
         let operation = &mut self.history.operations[recorded];
         (operation.outcome, operation.returned, operation.returned_ms) = (outcome, returned, now_ms);
+        let process = shared.exchange.process(operation.node as usize);
+        operation.process = operation.process.filter(|before| *before == process);
         if operation.is_completed() {
             self.completed += 1;
         } else {

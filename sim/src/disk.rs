@@ -258,7 +258,7 @@ impl Disk {
         let Some(file) = self.segments.get_mut(segment) else { return false };
         let among = if number.is_multiple_of(2) { file.attested_end } else { BLOCK_BYTES as u64 };
         let bit = 8 * (file.attested_end - among) + number / 2 % (8 * among);
-        // A disk that lies may not have it any more.
+        // A disk that lies has nothing there.
         let Some(byte) = file.durable.get_mut((bit / 8) as usize) else { return false };
         *byte ^= 1 << (bit % 8);
         true

@@ -8,7 +8,8 @@
 //! A run ([`run`]) is thirty seconds and more of faults under load; then all faults end (or a minority of the nodes stays
 //! down), and within a bound every group must answer through every node, all replicas must become equal, and every key is
 //! read a last time. Some clients write keys with times to live ([`timed`]), while one wall clock at a time is set wrong by up to hours.
-//! The laws that must have held are in [`checker`]. A run counts only if it completed enough operations
+//! Others follow scripts, in some of the seeds ([`scripts`]): they count together, lock, scan large tables, ask for what cannot be done.
+//! The laws that must have held are in [`checker`]; that they are looked after is shown by worlds that lie ([`lies`]). A run counts only if it completed enough operations
 //! and saw enough kinds of faults, each counted where it took effect. Two runs of a seed must not differ in any input,
 //! output or synced byte ([`trace`]).
 //!
@@ -34,6 +35,7 @@ pub mod faults;
 pub mod history;
 pub mod identity;
 pub mod injector;
+pub mod lies;
 pub mod links;
 #[cfg(feature = "mutations")]
 pub mod mutations;
@@ -46,6 +48,7 @@ pub mod process;
 pub mod report;
 pub mod rng;
 pub mod run;
+pub mod scripts;
 pub mod sessions;
 pub mod shared;
 pub mod shrink;
@@ -56,5 +59,6 @@ pub mod timed;
 pub mod totals;
 pub mod trace;
 pub mod trials;
+pub mod words;
 pub mod workload;
 pub mod world;

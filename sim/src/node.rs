@@ -187,6 +187,7 @@ impl Node {
         let Some(part) = self.part.clone() else { return false };
         self.starts += 1;
         shared.coverage.starts += 1;
+        shared.exchange.starts.insert(self.host, self.starts);
         let log = match self.recover_log(shared) {
             Ok(Some(log)) => log,
             Ok(None) => return false,

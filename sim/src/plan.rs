@@ -4,6 +4,7 @@ use drey_core::config::{LogLimits, Timing, TransferLimits};
 use drey_core::wire::outbox::OUTBOX_BYTES_MAX;
 
 use crate::changes::Changes;
+use crate::lies::Lie;
 use crate::rng::Rng;
 use crate::run::{COMPLETED_MIN, SIMULATED_MS_MIN};
 
@@ -68,10 +69,14 @@ pub struct Plan {
     pub storage: StoragePlan,
     /// What the clients do.
     pub clients: ClientPlan,
+    /// What else they do.
+    pub asks: AskPlan,
     /// How likely each planned fault is, beside the others.
     pub weights: FaultWeights,
     /// The disks say that a write is synced when it is not: no seed decides that, tests of the checkers do.
     pub disks_lie: bool,
+    /// Answers are changed on their way to the clients: as above, tests of the checkers decide that.
+    pub lie: Option<Lie>,
     /// A minority of the nodes stays down when the others must go on.
     pub minority_stays_down: bool,
 }
@@ -232,6 +237,7 @@ impl Plan {
                 objects_max: usize::MAX,
                 operations_max: usize::MAX,
             },
+            asks: AskPlan::draw(seed),
             weights: FaultWeights {
                 split: rng.below(4),
                 one_way: rng.below(4),
@@ -244,6 +250,7 @@ impl Plan {
                 storm: rng.below(2),
             },
             disks_lie: false,
+            lie: None,
             minority_stays_down: rng.chance(250),
         };
         if rng.chance(500) {
@@ -316,6 +323,8 @@ impl Plan {
             self.storage.job_ms_max = self.storage.job_ms_max.min(4);
             self.storage.slow_job = self.storage.slow_job.min(3);
             self.network.latency_ms_max = self.network.latency_ms_max.min(20);
+            // Large pages and values are for seeds with fewer answers.
+            (self.asks.tables, self.asks.misusers) = (0, 0);
         }
     }
 
@@ -327,7 +336,7 @@ impl Plan {
     /// The states of replicas are compared at every so many indexes: to hash a whole state takes longer than all else, and what
     /// differs stays different.
     pub fn compare_every(&self) -> u64 {
-        if self.is_dense() || self.clients.floods > 0 { 32 } else { 1 }
+        if self.is_dense() || self.clients.floods > 0 || self.asks.tables > 0 { 32 } else { 1 }
     }
 
     /// Hosts of nodes, numbered from 1.
@@ -354,4 +363,45 @@ fn draw_transfer(seed: u64) -> TransferLimits {
 /// In a part of the seeds none at all, in the others up to `max`.
 fn sometimes(rng: &mut Rng, max: u64) -> u32 {
     if rng.chance(350) { 0 } else { rng.between(1, max) as u32 }
+}
+
+/// What is asked in some of the seeds beside reads, writes and batches. Rates are in per mille of the calls that could be such.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AskPlan {
+    /// Every so many-th client gives its writes ids, and makes them again; 0: none does.
+    pub ids_every: usize,
+    /// Transactions; and objects of three keys.
+    pub txns: u32,
+    /// Calls about keys whose bucket comes and goes.
+    pub drops: u32,
+    /// Reads of a node's own copy.
+    pub local: u32,
+    /// Clients that count together.
+    pub counters: usize,
+    /// Clients that lock.
+    pub lockers: usize,
+    /// Clients that write and scan a table of several pages.
+    pub tables: usize,
+    /// Clients that ask for what cannot be done.
+    pub misusers: usize,
+}
+
+impl AskPlan {
+    fn draw(seed: u64) -> AskPlan {
+        let rng = &mut Rng::stream(seed, "asks", 0);
+        let mut some = |of_seeds: u32, low: u64, high: u64| {
+            let (is_one, drawn) = (rng.chance(of_seeds), rng.between(low, high));
+            if is_one { drawn } else { 0 }
+        };
+        AskPlan {
+            ids_every: *Rng::stream(seed, "ids", 0).pick(&[2, 2, 2, 1, 0]),
+            txns: some(500, 200, 800) as u32,
+            drops: some(350, 60, 200) as u32,
+            local: some(500, 100, 400) as u32,
+            counters: some(300, 2, 4) as usize,
+            lockers: some(250, 2, 4) as usize,
+            tables: some(80, 2, 3) as usize,
+            misusers: some(250, 1, 1) as usize,
+        }
+    }
 }

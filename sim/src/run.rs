@@ -99,8 +99,11 @@ pub fn run_plan(plan: &Plan, driver: DriverKind, text: Text) -> Report {
     let broken_ms = world.now_ms();
     let verdict = verdict.map_err(|violation| Violation { at_ms: violation.at_ms.or(Some(broken_ms)), ..violation });
     let history = world.clients.borrow_mut().finish();
-    let verdict =
-        verdict.and_then(|()| check_history(&history)).and_then(|()| expiry::check(&world.clients.borrow().timed));
+    let verdict = verdict.and_then(|()| check_history(&history)).and_then(|()| {
+        let clients = world.clients.borrow();
+        expiry::check(&clients.timed)?;
+        clients.scripts.iter().try_for_each(|script| script.check())
+    });
     let mut shared = world.shared.borrow_mut();
     shared.trace.mark();
     #[cfg(feature = "mutations")]
@@ -113,7 +116,7 @@ pub fn run_plan(plan: &Plan, driver: DriverKind, text: Text) -> Report {
         nodes,
         simulated_ms: shared.now_ms,
         completed: world.clients.borrow().completed,
-        operations: history.operations.len(),
+        operations: history.operations.len() + world.clients.borrow().asked_by_scripts,
         faults: shared.faults.clone(),
         coverage: shared.coverage.clone(),
         elections: shared.watch.elections(),
@@ -168,6 +171,7 @@ fn play(world: &mut World, plan: &Plan, recovery_ms: &mut u64) -> Result<(), Vio
     converge(world, plan)?;
     add_last_reads(world);
     world.clients.borrow_mut().add_last_timed_reads();
+    world.clients.borrow_mut().add_last_looks();
     finish_tasks(world, "progress after healing", RECOVERY_MS_MAX)?;
     let quiet_ms = world.now_ms() + QUIET_MS;
     world.run_until(|world| world.now_ms() >= plan.simulated_ms_min.max(quiet_ms))?;

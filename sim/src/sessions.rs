@@ -1,5 +1,5 @@
-//! The sessions of the simulated clients: every other client gives its writes ids, and makes one again, with its id and through
-//! any node, until it knows what became of it. To the checkers such a write is one call, however often it was sent: were it
+//! The sessions of the simulated clients: in most seeds some or all of them give their writes ids, and make one again, with its id and through
+//! any node, until they know what became of it. To the checkers such a write is one call, however often it was sent: were it
 //! applied twice, an old value would come back over a newer one.
 
 use std::collections::BTreeMap;

@@ -140,7 +140,7 @@ impl Shrinking<'_> {
             Kind::Clients => sizes(clients.clients, 1, |clients| Changes { clients, ..changes.clone() }),
             Kind::Objects => {
                 // As many as a workload of this size has, at most.
-                let present = clients.objects_max.min(crate::workload::objects_in_use(clients));
+                let present = clients.objects_max.min(crate::workload::objects_in_use(clients.clients));
                 sizes(present, 1, |objects| Changes { objects, ..changes.clone() })
             }
             Kind::Operations => {

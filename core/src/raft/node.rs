@@ -583,6 +583,11 @@ impl Message {
         self.is_snapshot().then(|| meta_of(self.0.get_snapshot()))
     }
 
+    /// Whether its sender cannot forget the term that it is of, the terms on disk being `durable`.
+    pub(crate) fn is_of_a_term_up_to(&self, durable: Term) -> bool {
+        Term(self.0.term) <= durable || is_on(Mutation::LoneVoterLeadsEarly)
+    }
+
     /// Whether it may leave before the records of its ready are on disk, the terms on disk being `durable`.
     pub(crate) fn may_leave_before_sync(&self, durable: Term) -> bool {
         let is_early = (is_on(Mutation::VoteBeforeSync) && self.is_vote())

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::Violation;
-use crate::history::{Call, History, ObjectId, Operation, Outcome, Slot, Step};
+use crate::history::{Call, History, OBJECT_KEYS_MAX, ObjectId, Operation, Outcome, Slot};
 
 const LAW: &str = "acknowledged implies durable";
 
@@ -70,33 +70,23 @@ enum Effect {
 }
 
 fn effects(operation: &Operation) -> Vec<(Slot, Effect)> {
-    match (&operation.call, &operation.outcome) {
-        (Call::Read(_) | Call::Scan, Outcome::Read(found)) => operation
-            .call
-            .slots_read(found.len())
-            .into_iter()
-            .zip(found)
-            .map(|(slot, found)| (slot, Effect::Read(found.map(|(_, version)| version))))
-            .collect(),
-        (Call::Put { slot, .. }, Outcome::Put { applied: true, version, .. }) => vec![(*slot, Effect::Put(*version))],
-        (Call::Delete { slot, .. }, Outcome::Delete { applied: true, .. } | Outcome::Unknown) => {
-            vec![(*slot, Effect::MayDelete)]
+    let Operation { call, outcome, .. } = operation;
+    match (call, outcome) {
+        (_, Outcome::Refused) => Vec::new(),
+        (Call::Read(_) | Call::Scan, Outcome::NoBucket) => {
+            call.slots_read(OBJECT_KEYS_MAX).into_iter().map(|slot| (slot, Effect::Read(None))).collect()
         }
-        (Call::Batch(steps), Outcome::Batch { version, .. }) => steps
-            .iter()
-            .filter_map(|step| match step {
-                Step::Put(slot, _) => Some((*slot, Effect::Put(*version))),
-                Step::Delete(slot) => Some((*slot, Effect::MayDelete)),
-                Step::Get(_) => None,
-            })
-            .collect(),
-        (Call::Batch(steps), Outcome::Unknown) => steps
-            .iter()
-            .filter_map(|step| match step {
-                Step::Delete(slot) => Some((*slot, Effect::MayDelete)),
-                Step::Put(..) | Step::Get(_) => None,
-            })
-            .collect(),
-        _ => Vec::new(),
+        (Call::Read(_) | Call::Scan, _) => {
+            let both = call.slots_read(operation.found().len()).into_iter().zip(operation.found());
+            both.map(|(slot, found)| (slot, Effect::Read(found.map(|(_, version)| version)))).collect()
+        }
+        (_, Outcome::Unknown | Outcome::Dropped { existed: true }) => {
+            call.may_delete().into_iter().map(|slot| (slot, Effect::MayDelete)).collect()
+        }
+        _ => {
+            let version = operation.written_version().unwrap_or_default();
+            let effect = |is_put| if is_put { Effect::Put(version) } else { Effect::MayDelete };
+            operation.slots_changed().into_iter().map(|(slot, is_put)| (slot, effect(is_put))).collect()
+        }
     }
 }

@@ -4,9 +4,12 @@
 use super::Violation;
 use crate::timed::{Ask, LATE_MS_MAX, Seen, Timed, TimedCall};
 
-const EARLY: &str = "nothing expires early";
-const BACK: &str = "what has expired stays gone";
-const LATE: &str = "what has expired goes";
+/// A law.
+pub const EARLY: &str = "nothing expires early";
+/// A law.
+pub const BACK: &str = "what has expired stays gone";
+/// A law.
+pub const LATE: &str = "what has expired goes";
 const LEFT: &str = "no more time is left than was given";
 
 /// What wall clocks that are right may differ by, twice: after a restart of all they say how much time has passed.

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 
 use crate::checker::model::{self, State, Versions};
-use crate::history::{OBJECT_KEYS_MAX, Operation, Outcome};
+use crate::history::{Operation, Outcome};
 
 /// What the search found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub enum Verdict {
 }
 
 /// Searches for an order, in at most `steps_max` steps. `operations` are those of one object, in the order of calls.
-pub fn check(operations: &[&Operation], versions: &Versions, steps_max: u64) -> Verdict {
-    let mut search = Search::new(operations, versions);
+pub fn check(first: State, operations: &[&Operation], versions: &Versions, steps_max: u64) -> Verdict {
+    let mut search = Search::new(first, operations, versions);
     for _ in 0..steps_max {
         if search.definite_left == 0 {
             return Verdict::Linearizable;
@@ -81,11 +81,12 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(operations: &'a [&'a Operation], versions: &'a Versions) -> Search<'a> {
+    fn new(first: State, operations: &'a [&'a Operation], versions: &'a Versions) -> Search<'a> {
         let mut order: Vec<(u64, usize, bool)> = Vec::with_capacity(2 * operations.len());
         for (position, operation) in operations.iter().enumerate() {
             match operation.outcome {
                 Outcome::Refused => {}
+                _ if operation.call.is_local() => {}
                 // An unanswered read says nothing.
                 Outcome::Unknown if !operation.call.writes() => {}
                 Outcome::Unknown => order.push((operation.called, position, false)),
@@ -125,7 +126,7 @@ impl<'a> Search<'a> {
             definite_set: BitSet::new(definite),
             unknown_set: BitSet::new(unknown),
             tried: HashMap::new(),
-            state: [0; OBJECT_KEYS_MAX],
+            state: first,
             unknown_pass: false,
             longest: Vec::new(),
         }

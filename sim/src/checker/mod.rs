@@ -1,11 +1,15 @@
 //! What must be true of every run, whatever happened in it. Each file is one law; each is tried on histories made by hand,
 //! good and broken, so that a checker that lets everything pass is noticed.
 
+pub mod counters;
 pub mod durable;
 pub mod expiry;
 pub mod leaders;
 pub mod linearizable;
+pub mod local;
+pub mod locks;
 pub mod model;
+pub mod scans;
 pub mod states;
 pub mod versions;
 
@@ -51,6 +55,8 @@ impl fmt::Display for Violation {
     }
 }
 
+/// A law.
+pub const ONE_VERSION: &str = "one version for each value";
 /// Nothing is known to be broken, but nobody knows.
 pub const UNDECIDED: &str = "linearizability can be decided";
 /// The steps that the search may take for one object. Histories here need some thousands.
@@ -61,6 +67,7 @@ pub fn check_history(history: &History) -> Result<(), Violation> {
     let objects = history.by_object();
     let check = |(object, operations): (usize, &Vec<&Operation>)| check_object(history, ObjectId(object), operations);
     let told = versions::check(history).and_then(|()| durable::check(history));
+    let told = told.and_then(|()| scans::check(history)).and_then(|()| local::check(history));
     told.map_err(|violation| {
         // Where it began is best known by the search.
         let broken = objects.iter().enumerate().filter_map(|broken| check(broken).err());
@@ -73,11 +80,12 @@ pub fn check_history(history: &History) -> Result<(), Violation> {
 fn check_object(history: &History, object: ObjectId, operations: &[&Operation]) -> Result<(), Violation> {
     let gather = |operations: &[&Operation]| model::Versions::gather(operations.iter().copied());
     let known = gather(operations).map_err(|seen| {
-        let violation = Violation::new("one version for each value", describe(history, object, operations, &[], &seen));
+        let violation = Violation::new(ONE_VERSION, describe(history, object, operations, &[], &seen));
         let at = (1..=operations.len()).find(|&count| gather(&operations[..count]).is_err()).unwrap_or(1) - 1;
         violation.seen_in(operations[at], history.groups[object.0])
     })?;
-    match linearizable::check(operations, &known, STEPS_MAX) {
+    let first = model::State::first(history.own_buckets[object.0]);
+    match linearizable::check(first, operations, &known, STEPS_MAX) {
         Verdict::Linearizable => Ok(()),
         Verdict::Broken(longest) => {
             let seen =

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use drey_core::GroupId;
 
 use super::Violation;
-use crate::history::{History, ObjectId, Operation, Outcome, Slot};
+use crate::history::{History, ObjectId, Operation, Slot};
 
 const LAW: &str = "versions never fall";
 
@@ -83,7 +83,9 @@ fn check_reads(history: &History) -> Result<(), Violation> {
 }
 
 fn read_versions(operation: &Operation) -> Vec<(Slot, u64)> {
-    let Outcome::Read(found) = &operation.outcome else { return Vec::new() };
-    let both = operation.call.slots_read(found.len()).into_iter().zip(found);
+    if operation.call.is_local() {
+        return Vec::new();
+    }
+    let both = operation.call.slots_read(operation.found().len()).into_iter().zip(operation.found());
     both.filter_map(|(slot, found)| found.map(|(_, version)| (slot, version))).collect()
 }

@@ -1,5 +1,9 @@
 //! Histories made by hand: what must pass, and one for each way in which a law can be broken.
 
+mod agreement;
+mod objects;
+mod views;
+
 use drey_core::{GroupId, NodeId};
 
 use super::*;
@@ -15,7 +19,8 @@ impl Made {
     fn new() -> Made {
         let mut made = Made::default();
         made.history.groups = vec![GroupId(1)];
-        made.history.names = vec![vec!["a".to_owned(), "b".to_owned()]];
+        made.history.names = vec![vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]];
+        made.history.own_buckets = vec![false];
         made
     }
 
@@ -26,6 +31,7 @@ impl Made {
             object: ObjectId(0),
             client: self.history.operations.len(),
             node: 1,
+            process: Some(1),
             call,
             called,
             returned,
@@ -257,64 +263,4 @@ fn different_states_are_found() {
     assert_eq!(watch.states_compared(), 1);
     assert!(watch.state(GroupId(1), 7, NodeId(3), 0xb).is_err());
     assert!(watch.state(GroupId(1), 8, NodeId(2), 0xa).is_err(), "also on the same node, after a restart");
-}
-
-/// Random histories of a register that does what it should pass, and so does a slow search without any cleverness; with one
-/// answer changed, the two agree whether it is broken.
-#[test]
-fn the_search_agrees_with_trying_all_orders() {
-    let (mut broken, mut fine) = (0, 0);
-    for seed in 0..3000 {
-        let made = random_history(seed);
-        let operations: Vec<&Operation> = made.history.operations.iter().collect();
-        let known = model::Versions::default();
-        let verdict = linearizable::check(&operations, &known, 1_000_000);
-        let expected = all_orders(&operations, &mut vec![false; operations.len()], Default::default());
-        assert_eq!(verdict == Verdict::Linearizable, expected, "seed {seed}: {operations:#?}");
-        if expected { fine += 1 } else { broken += 1 }
-    }
-    assert!(broken > 300 && fine > 300, "{broken} broken, {fine} fine");
-}
-
-fn random_history(seed: u64) -> Made {
-    let mut rng = crate::rng::Rng::new(seed);
-    let mut made = Made::new();
-    let mut called = 0;
-    for number in 1..=7u32 {
-        called += rng.between(0, 2);
-        let at = (called, called + rng.between(0, 5));
-        let written = rng.between(1, u64::from(number)) as u32;
-        made = match rng.below(6) {
-            0 => made.get(at, None),
-            1 | 2 => made.get(at, Some((written, u64::from(written)))),
-            3 => made.put_unknown(at, number),
-            4 => made.delete(at, rng.chance(500), 0),
-            _ => made.put(at, number, u64::from(number)),
-        };
-    }
-    made
-}
-
-/// Tries every order that respects the times.
-fn all_orders(operations: &[&Operation], placed: &mut Vec<bool>, state: model::State) -> bool {
-    let definite = |at: usize| operations[at].outcome != Outcome::Unknown;
-    if (0..operations.len()).all(|at| placed[at] || !definite(at)) {
-        return true;
-    }
-    let deadline =
-        (0..operations.len()).filter(|&at| !placed[at] && definite(at)).map(|at| operations[at].returned).min();
-    for at in 0..operations.len() {
-        if placed[at] || Some(operations[at].called) > deadline {
-            continue;
-        }
-        if let Some(next) = model::step(state, operations[at], &model::Versions::default()) {
-            placed[at] = true;
-            let found = all_orders(operations, placed, next);
-            placed[at] = false;
-            if found {
-                return true;
-            }
-        }
-    }
-    false
 }
