@@ -81,12 +81,44 @@ mutations! {
 
 #[cfg(feature = "mutations")]
 mod switch {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
+    use std::panic::Location;
 
     use super::Mutation;
 
+    /// As many as mutations may have.
+    const NUMBERS: usize = u8::MAX as usize + 1;
+
     thread_local! {
         static ON: Cell<Option<Mutation>> = const { Cell::new(None) };
+        /// By mutation: its sites that were reached. Few have more than one.
+        static REACHED: RefCell<[Vec<Reached>; NUMBERS]> = const { RefCell::new([const { Vec::new() }; NUMBERS]) };
+    }
+
+    /// A site that was reached, and how often: what is not reached cannot be found.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Reached {
+        /// Whose site.
+        pub mutation: Mutation,
+        /// Where it is.
+        pub site: &'static Location<'static>,
+        /// How often.
+        pub times: u64,
+    }
+
+    /// The sites that were reached on this thread since this was asked last.
+    pub fn take_reached() -> Vec<Reached> {
+        REACHED.with_borrow_mut(|reached| reached.iter_mut().flat_map(std::mem::take).collect())
+    }
+
+    fn reach(mutation: Mutation, site: &'static Location<'static>) {
+        REACHED.with_borrow_mut(|reached| {
+            let Some(sites) = reached.get_mut(usize::from(mutation.number())) else { return };
+            match sites.iter_mut().find(|reached| reached.site == site) {
+                Some(reached) => reached.times += 1,
+                None => sites.push(Reached { mutation, site, times: 1 }),
+            }
+        });
     }
 
     /// Puts this fault, or none, into all that runs on this thread from now on.
@@ -94,14 +126,16 @@ mod switch {
         ON.set(mutation);
     }
 
-    /// Whether this fault is in.
+    /// Whether this fault is in. Asked at its sites alone.
+    #[track_caller]
     pub fn is_on(mutation: Mutation) -> bool {
+        reach(mutation, Location::caller());
         ON.get() == Some(mutation)
     }
 }
 
 #[cfg(feature = "mutations")]
-pub use switch::{is_on, set};
+pub use switch::{Reached, is_on, set, take_reached};
 
 /// Whether this fault is in: never, without the feature.
 #[cfg(not(feature = "mutations"))]

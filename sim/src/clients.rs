@@ -24,6 +24,7 @@ use crate::rng::Rng;
 use crate::scripts::{self, Ask, Place, Script};
 use crate::sessions::{Repeatable, Sessions, Settled};
 use crate::shared::Shared;
+use crate::story::{Event, Parcel, Topic, What, words};
 use crate::timed::{Timed, TimedId};
 use crate::workload::Workload;
 
@@ -36,18 +37,12 @@ const TASK_DEADLINE_MS: u64 = 1_500;
 /// Until a task that failed is tried again.
 const TASK_RETRY_MS: u64 = 100;
 
-/// Of the writes with an id, in per mille, so many come again after they were answered.
-const STRAYS: u32 = 60;
-/// So much later, at most.
+/// A write that comes again after it was answered does so much later, at most.
 const STRAY_AFTER_MS_MAX: u64 = 4_000;
 /// More sessions than a group keeps.
 const FLOOD: usize = drey_core::limits::SESSIONS_PER_GROUP_MAX + 50;
 /// A client that opens so many waits so long.
 const FLOOD_DEADLINE_MS: u64 = 1_000;
-
-/// So many clients beside those of the plan ask about keys with times to live, and draw nothing else. Behind them come those that
-/// follow a script.
-const TIMED_CLIENTS: usize = 2;
 
 /// A call on its way, as both ends see it.
 #[derive(Clone, Debug)]
@@ -149,6 +144,8 @@ pub struct Clients {
     /// When somebody floods a group with sessions.
     floods_ms: Vec<u64>,
     requests: u64,
+    /// Operations of their own choice so far.
+    drawn: usize,
     events: u64,
     liar: Option<Liar>,
     /// Everything is read a last time.
@@ -167,7 +164,7 @@ impl Clients {
         let followers = counts.iter().enumerate();
         let followers: Vec<Follower> =
             followers.flat_map(|(script, &count)| (0..count).map(move |number| Follower { script, number })).collect();
-        let clients = plan.clients.clients + TIMED_CLIENTS + followers.len();
+        let clients = plan.clients.clients + plan.clients.timed + followers.len();
         let creates =
             workload.buckets.iter().skip(1).map(|bucket| (plan.clients.begin_ms, Task::Create(bucket.clone())));
         Clients {
@@ -189,6 +186,7 @@ impl Clients {
             refused: false,
             floods_ms: floods_ms(plan),
             requests: 0,
+            drawn: 0,
             events: 0,
             liar: plan.lie.map(|lie| Liar::new(lie, Rng::stream(plan.seed, "lies", 0))),
             at_the_end: false,
@@ -249,6 +247,7 @@ impl Clients {
         for datagram in shared.receive(net, CLIENTS) {
             for id in request_ids(&datagram.body) {
                 if let Some(answer) = shared.exchange.answers.remove(&id) {
+                    self.tell_answered(id, datagram.from, &answer, shared);
                     self.answered(id, answer, shared);
                 }
             }
@@ -256,14 +255,19 @@ impl Clients {
         let mut datagrams: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
         for client in 0..self.states.len() {
             match self.states[client] {
-                State::Waiting { give_up_ms, .. } if now_ms >= give_up_ms => self.give_up(client, shared),
+                State::Waiting { give_up_ms, .. } if now_ms >= give_up_ms => {
+                    self.tell(client, shared, |id, call| (What::Said, format!("gave up {id}: {call}")));
+                    self.give_up(client, shared);
+                }
                 State::Idle(until_ms) if now_ms >= until_ms => {
                     if let Some((node, id)) = self.ask(client, shared) {
+                        self.tell_asked(client, node, shared);
                         datagrams.entry(node).or_default().extend_from_slice(&id.0.to_le_bytes());
                     }
                 }
                 State::Repeating { at_ms, .. } if now_ms >= at_ms => {
                     if let Some((node, id)) = self.repeat(client, shared) {
+                        self.tell_asked(client, node, shared);
                         datagrams.entry(node).or_default().extend_from_slice(&id.0.to_le_bytes());
                     }
                 }
@@ -279,18 +283,50 @@ impl Clients {
         }
     }
 
+    /// Tells of what a client waits for.
+    fn tell(&self, client: usize, shared: &mut Shared, words: impl FnOnce(RequestId, String) -> (What, String)) {
+        let State::Waiting { id, .. } = self.states[client] else { return };
+        if !shared.trace.tells() {
+            return;
+        }
+        let Some(asked) = shared.exchange.asked.get(&id) else { return };
+        let groups = self.plan.groups;
+        shared.trace.tell(|| {
+            let (what, text) = words(id, words::operation(&asked.operation));
+            let event = Event::new(CLIENTS, Topic::Client, format!("c{client} {text}"));
+            Some(event.of(asked.operation.group(groups)).did(what))
+        });
+    }
+
+    fn tell_asked(&self, client: usize, node: usize, shared: &mut Shared) {
+        self.tell(client, shared, |id, call| (What::Sent(node, Parcel::Request(id.0)), format!("{id}: {call}")));
+    }
+
+    fn tell_answered(&self, id: RequestId, node: usize, answer: &Result<Reply, Error>, shared: &mut Shared) {
+        if !shared.trace.tells() {
+            return;
+        }
+        let waits = |state: &State| matches!(state, State::Waiting { id: waiting, .. } if *waiting == id);
+        let Some(client) = self.states.iter().position(waits) else { return };
+        let said = || format!("{id}: {}", words::answer(answer));
+        self.tell(client, shared, |_, _| (What::Got(node, Parcel::Answer(id.0)), said()));
+    }
+
     fn ask(&mut self, client: usize, shared: &mut Shared) -> Option<(usize, RequestId)> {
         let now_ms = shared.now_ms;
         let due = self.tasks.iter().position(|(at_ms, _)| now_ms >= *at_ms);
         if let Some((_, task)) = due.and_then(|at| self.tasks.remove(at)) {
             return Some(self.ask_task(client, task, shared));
         }
-        if !self.working || now_ms < self.plan.clients.begin_ms {
+        if !self.working || now_ms < self.plan.clients.begin_ms || self.drawn >= self.plan.clients.operations_max {
             return None;
         }
         if let Some(follower) = self.follower(client) {
-            return self.ask_next(client, follower, shared);
+            let asked = self.ask_next(client, follower, shared);
+            self.drawn += usize::from(asked.is_some());
+            return asked;
         }
+        self.drawn += 1;
         if client >= self.plan.clients.clients {
             let id = self.timed.draw(now_ms, &mut self.timed_rng);
             return Some(self.ask_task(client, Task::Timed(id), shared));
@@ -309,7 +345,7 @@ impl Clients {
     /// Opens more sessions in a group than it keeps, all at once, and waits for no answer: those of others have to go.
     fn flood(&mut self, shared: &mut Shared) -> (usize, Vec<RequestId>) {
         let bucket = self.rng.pick(&self.workload.buckets).clone();
-        shared.happened(Fault::SessionsFlooded, format_args!("{bucket}"));
+        shared.happened(CLIENTS, Fault::SessionsFlooded, format_args!("{bucket}"));
         let operation = Operation::Write(Command { bucket, id: None, write: Write::OpenSession });
         let ids = (0..FLOOD).map(|_| {
             self.requests += 1;
@@ -353,7 +389,7 @@ impl Clients {
             Task::Stray(operation, deadline_in_ms) => {
                 let (operation, deadline_in_ms) = (operation.clone(), *deadline_in_ms);
                 let node = self.any_node();
-                shared.happened(Fault::Stray, format_args!("client {client}"));
+                shared.happened(CLIENTS, Fault::Stray, format_args!("client {client}"));
                 (node, self.send_off(client, operation, deadline_in_ms, None, Some(task), shared))
             }
             Task::Timed(id) => {
@@ -544,7 +580,7 @@ impl Clients {
 
     /// Now and then what was asked comes a last time, from wherever it was.
     fn may_stray(&mut self, repeatable: Repeatable, now_ms: u64) {
-        if self.working && self.rng.chance(STRAYS) {
+        if self.working && self.rng.chance(self.plan.clients.strays) {
             let Repeatable { operation, deadline_in_ms, .. } = repeatable;
             let at_ms = now_ms + self.rng.between(0, STRAY_AFTER_MS_MAX);
             self.tasks.push_back((at_ms, Task::Stray(operation, deadline_in_ms)));

@@ -21,14 +21,17 @@ use crate::plan::StoragePlan;
 use crate::process::{Completion, Pending};
 use crate::rng::Rng;
 use crate::shared::Shared;
+use crate::story::{Event as Told, What, words};
 
-/// What takes longer is counted as slow.
 /// So many effects may still be performed behind a promise.
 const EFFECTS_BEHIND_MAX: u64 = 6;
+/// What takes longer is counted as slow.
 const SLOW_MS_MIN: u64 = 100;
 
 /// The effects of one shard's turn.
 pub struct Performer<'a> {
+    /// Where.
+    pub host: usize,
     /// Whose.
     pub node: NodeId,
     /// Which shard's.
@@ -75,6 +78,7 @@ impl Effects for Performer<'_> {
             self.shared.trace.silently(&OfOutput(&output));
             return;
         }
+        self.shared.coverage.output(&output);
         let identity = (self.node, self.number, OfOutput(&output));
         match output {
             // Answers and the bytes of writes and frames have lines of their own.
@@ -84,6 +88,8 @@ impl Effects for Performer<'_> {
                 self.shared.trace.identified(&identity, text);
             }
         }
+        let host = self.host;
+        self.shared.trace.tell(|| words::output(host, &output));
         let performed = match output {
             Output::WriteLog(ticket, write) => {
                 let mut bytes = vec![0; write.len()];
@@ -117,6 +123,15 @@ impl Effects for Performer<'_> {
             Output::Send(to, envelope) => {
                 let bytes = self.links.send(to, self.number, &envelope);
                 self.shared.trace.silently(&bytes);
+                let (links, number) = (&*self.links, self.number);
+                self.shared.trace.tell(|| {
+                    let (topic, text) = words::envelope(&envelope);
+                    let event = match links.last(host, to, number) {
+                        Some((peer, parcel)) => Told::new(host, topic, text).did(What::Sent(peer, parcel)),
+                        None => Told::new(host, topic, format!("unsent to n{to}: {text}")),
+                    };
+                    Some(event.of(envelope.group))
+                });
                 Ok(())
             }
             Output::Storage(job) => {
@@ -182,7 +197,11 @@ impl Performer<'_> {
             }
             return false;
         }
-        self.shared.happened(Fault::DiedInTurn, format_args!("node {} shard {}: {doom:?}", self.node, self.number));
+        self.shared.happened(
+            self.host,
+            Fault::DiedInTurn,
+            format_args!("node {} shard {}: {doom:?}", self.node, self.number),
+        );
         *self.died = Some(doom.death);
         true
     }

@@ -103,14 +103,20 @@ impl Injector {
             storm,
         } = self.plan.weights;
         let weights = [split, one_way, client_cut_off, kill, power_cut, power_cut_of_all, die_in_turn, pause, storm];
-        let mut drawn = self.rng.below(weights.iter().sum());
+        let all: u64 = weights.iter().sum();
+        if all == 0 {
+            return None;
+        }
+        let mut drawn = self.rng.below(all);
         let kind = weights.iter().position(|&weight| {
             let hit = drawn < weight;
             drawn = drawn.saturating_sub(weight);
             hit
         })?;
         let node = self.node();
+        let is_alone = self.plan.hosts() == 1;
         Some(match kind {
+            0 | 1 if is_alone => return None,
             0 => self.split(now_ms),
             1 => self.one_way(now_ms, node),
             2 => self.cut(now_ms, vec![(CLIENTS, node), (node, CLIENTS)]),

@@ -17,13 +17,16 @@
 //! cargo run --release -p drey-sim -- run --seed 42           # one seed, twice
 //! cargo run --release -p drey-sim -- explore --seeds 10000   # look for one that fails
 //! cargo run --release -p drey-sim -- trace --seed 42         # all that happens, as text
+//! cargo run --release -p drey-sim -- shrink --seed 42        # less of it that fails alike
 //! ```
 //!
 //! Absences worth naming: nothing here reads a clock, draws from the system, or runs tasks beside each other within a host
 //! (tokio's `select!` draws by itself), so that no special build flags are needed for runs to repeat.
 
+pub mod changes;
 pub mod checker;
 pub mod clients;
+pub mod coverage;
 pub mod digest;
 pub mod disk;
 pub mod driver;
@@ -48,9 +51,12 @@ pub mod run;
 pub mod scripts;
 pub mod sessions;
 pub mod shared;
+pub mod shrink;
 pub mod store;
+pub mod story;
 pub mod throughput;
 pub mod timed;
+pub mod totals;
 pub mod trace;
 pub mod trials;
 pub mod words;

@@ -14,6 +14,7 @@ use drey_core::wire::{Envelope, frame};
 use drey_core::{ClusterId, Incarnation, NodeId};
 
 use crate::operator::hosts_of;
+use crate::story::Parcel;
 
 /// Nothing is left unsaid for longer.
 const HELLO_EVERY_MS: u64 = 200;
@@ -31,12 +32,23 @@ pub struct Heard {
     pub down: bool,
     /// A link to the peer stands that did not before.
     pub up: bool,
-    /// What came in good order, each with the bytes of its frame.
-    pub frames: Vec<(Bytes, Vec<Envelope>)>,
+    /// What came in good order.
+    pub frames: Vec<HeardFrame>,
     /// Frames that came too late or twice.
     pub late: u64,
     /// It was not listened to.
     pub refused: u64,
+}
+
+/// A frame that came in good order.
+#[derive(Debug)]
+pub struct HeardFrame {
+    /// Its sender's shard.
+    pub shard: u32,
+    /// All of it.
+    pub bytes: Bytes,
+    /// What it holds.
+    pub envelopes: Vec<Envelope>,
 }
 
 /// The links of a process.
@@ -67,6 +79,8 @@ struct Peer {
     readers: BTreeMap<u32, frame::FrameReader>,
     /// By our shard.
     out: Vec<Outbox>,
+    /// By our shard: the frame that the last envelope went into and its place there; none: it was lost.
+    last: Vec<Option<(u64, usize)>>,
 }
 
 impl Links {
@@ -132,6 +146,7 @@ impl Links {
             start: 0,
             readers: BTreeMap::new(),
             out: (0..shards).map(|_| Outbox::bounded(bytes_max)).collect(),
+            last: vec![None; shards as usize],
         });
     }
 
@@ -155,16 +170,30 @@ impl Links {
         self.peers.keys().copied()
     }
 
+    /// What the last envelope of a shard to a peer is called, and the peer's host; none: it is lost.
+    pub fn last(&self, host: usize, to: NodeId, shard: usize) -> Option<(usize, Parcel)> {
+        let peer = self.peers.get(&to)?;
+        let (sequence, place) = peer.last[shard]?;
+        let (way, shard) = ((host, peer.host), shard as u32);
+        Some((peer.host, Parcel::Envelope { way, link: peer.link, shard, sequence, place }))
+    }
+
     /// Takes what a shard sends. It is lost when there is no link, or too much waits for it. Answers its bytes.
     pub fn send(&mut self, to: NodeId, shard: usize, envelope: &Envelope) -> &[u8] {
-        let outbox = self.peers.get_mut(&to).map(|peer| &mut peer.out[shard]);
-        match outbox.map(|outbox| outbox.push(envelope)) {
-            Some(Ok(bytes)) => bytes,
-            lost => {
-                self.crowded_out += u64::from(lost == Some(Err(Lost::Full)));
-                self.lost.clear();
-                frame::encode_envelope(envelope, &mut self.lost);
-                &self.lost
+        let Some(peer) = self.peers.get_mut(&to) else { return encoded(envelope, &mut self.lost) };
+        match peer.out[shard].push(envelope) {
+            Ok((sequence, bytes)) => {
+                let place = match peer.last[shard] {
+                    Some((last, place)) if last == sequence => place + 1,
+                    _ => 0,
+                };
+                peer.last[shard] = Some((sequence, place));
+                bytes
+            }
+            Err(lost) => {
+                self.crowded_out += u64::from(lost == Lost::Full);
+                peer.last[shard] = None;
+                encoded(envelope, &mut self.lost)
             }
         }
     }
@@ -255,6 +284,20 @@ impl Links {
     }
 }
 
+fn encoded<'a>(envelope: &Envelope, out: &'a mut Vec<u8>) -> &'a [u8] {
+    out.clear();
+    frame::encode_envelope(envelope, out);
+    out
+}
+
+impl HeardFrame {
+    /// What its envelope at a place was called when it was sent.
+    pub fn parcel(&self, way: (usize, usize), place: usize) -> Option<Parcel> {
+        let (link, sequence) = frame::link_and_sequence(self.bytes.first_chunk()?);
+        Some(Parcel::Envelope { way, link, shard: self.shard, sequence, place })
+    }
+}
+
 impl Peer {
     fn hear(&mut self, now_ms: u64, hello: &Hello, frames: Vec<Bytes>, heard: &mut Heard) -> Result<(), String> {
         let start = hello.link / LINKS_PER_START;
@@ -280,7 +323,7 @@ impl Peer {
         let reader = self.readers.entry(hello.shard).or_default();
         for frame in frames {
             match reader.read(frame.clone()).map_err(|error| error.to_string())? {
-                Some(envelopes) => heard.frames.push((frame, envelopes)),
+                Some(envelopes) => heard.frames.push(HeardFrame { shard: hello.shard, bytes: frame, envelopes }),
                 None => heard.late += 1,
             }
         }
@@ -291,5 +334,6 @@ impl Peer {
         self.up = false;
         self.link += 1;
         self.out.iter_mut().for_each(Outbox::down);
+        self.last.fill(None);
     }
 }

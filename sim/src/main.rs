@@ -1,15 +1,21 @@
 //! The simulator's command line: run a seed, look for seeds that fail, read what happened in one.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
+use drey_sim::changes::Changes;
 use drey_sim::digest;
 use drey_sim::driver::DriverKind;
+use drey_sim::plan::Plan;
 use drey_sim::pool;
-use drey_sim::report::{self, Totals};
-use drey_sim::run::{Report, run, run_twice};
+use drey_sim::report;
+use drey_sim::run::{Report, run, run_plan, run_plan_twice, run_twice};
+use drey_sim::shrink::{self, Shrunk};
+use drey_sim::story::{Keep, page};
 use drey_sim::throughput;
+use drey_sim::totals::Totals;
 use drey_sim::trace::Text;
 
 /// Whole clusters with their faults, from one seed.
@@ -30,6 +36,8 @@ enum Command {
         /// What drives the world.
         #[arg(long, value_enum, default_value_t = DriverKind::Turmoil)]
         driver: DriverKind,
+        #[command(flatten)]
+        changes: Changes,
     },
     /// Run many seeds, each twice, and stop at the first that fails.
     Explore {
@@ -52,7 +60,7 @@ enum Command {
         #[arg(long, value_enum, default_value_t = DriverKind::Queue)]
         driver: DriverKind,
     },
-    /// Run one seed and print all that happens.
+    /// Run one seed and print all that happens, or draw it.
     Trace {
         /// The seed.
         #[arg(long)]
@@ -60,6 +68,22 @@ enum Command {
         /// What drives the world.
         #[arg(long, value_enum, default_value_t = DriverKind::Turmoil)]
         driver: DriverKind,
+        /// Print nothing; write a page for a browser, with the nodes as lanes over time.
+        #[arg(long)]
+        html: Option<PathBuf>,
+        #[command(flatten)]
+        changes: Changes,
+    },
+    /// Of a seed that fails, look for less that still breaks the same law.
+    Shrink {
+        /// The seed.
+        #[arg(long)]
+        seed: u64,
+        /// What drives the world.
+        #[arg(long, value_enum, default_value_t = DriverKind::Queue)]
+        driver: DriverKind,
+        #[command(flatten)]
+        changes: Changes,
     },
     /// Put one fault after the other into drey on purpose, and see how soon each is found.
     #[cfg(feature = "mutations")]
@@ -105,16 +129,29 @@ enum Command {
 
 fn main() -> ExitCode {
     let failed = match Arguments::parse().command {
-        Command::Run { seed, driver } => {
-            let report = run_twice(seed, driver);
+        Command::Run { seed, driver, changes } => {
+            let report = run_plan_twice(&changes.plan(seed), driver);
             println!("{}", report::line(&report));
             print_failure(&report)
         }
-        Command::Trace { seed, driver } => {
-            let report = run(seed, driver, Text::Print);
+        Command::Trace { seed, driver, html: None, changes } => {
+            let report = run_plan(&changes.plan(seed), driver, Text::Print);
             println!("{}", report::line(&report));
-            print_failure(&report)
+            if let Err(violation) = &report.verdict {
+                println!("seed {seed} breaks a law: {violation}");
+            }
+            report.verdict.is_err()
         }
+        Command::Trace { seed, driver, html: Some(file), changes } => {
+            let report = run_plan(&changes.plan(seed), driver, Text::Story(Keep::ALL));
+            println!("{}", report::line(&report));
+            let written = std::fs::write(&file, page::page(&report));
+            if let Err(error) = &written {
+                println!("{}: {error}", file.display());
+            }
+            report.verdict.is_err() || written.is_err()
+        }
+        Command::Shrink { seed, driver, changes } => shrink(&changes.plan(seed), driver),
         #[cfg(feature = "mutations")]
         Command::Mutations { only, seeds, quickest, threads } => {
             let chosen = drey_sim::mutations::chosen(&only, quickest);
@@ -150,6 +187,19 @@ fn print_failure(report: &Report) -> bool {
     failure.is_some()
 }
 
+fn shrink(plan: &Plan, driver: DriverKind) -> bool {
+    // What panics is one of the ways to fail: a line of it is enough.
+    std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
+    let Some(Shrunk { report, runs }) = shrink::shrink(plan, driver, |step| println!("{step}")) else {
+        println!("seed {} breaks no law on {driver}", plan.of_seed);
+        return false;
+    };
+    println!("nothing more can be left out, after {runs} runs; what is left differs from the seed's plan:");
+    shrink::differences(&Plan::draw(plan.of_seed), &report.plan).iter().for_each(|line| println!("  {line}"));
+    println!("{}", report::line(&report));
+    print_failure(&report)
+}
+
 /// Prints a line every so many seeds.
 const PROGRESS_EVERY: u64 = 20;
 
@@ -179,5 +229,8 @@ fn explore(
     if totals.is_idle() {
         println!("too many seeds did too little to count");
     }
-    totals.failed > 0 || totals.is_idle()
+    if totals.is_blind() {
+        println!("what never happens is not tried: the simulator lost it, or has to say why it need not happen");
+    }
+    totals.failed > 0 || totals.is_idle() || totals.is_blind()
 }

@@ -85,13 +85,16 @@ fn look(mutation: Option<Mutation>, seeds: u64, threads: usize) -> Looked {
         // What is found without the mutation, too, was found by nobody's fault but drey's own, or the simulator's.
         mutation::set(None);
         match found {
-            Err(violation) if mutation.is_some() => Err((violation, run(seed, DriverKind::Queue, Text::None).verdict)),
-            found => found.map_err(|violation| (violation, Ok(()))),
+            Err(violation) if mutation.is_some() => {
+                let without_it = run(seed, DriverKind::Queue, Text::None);
+                Err((violation, without_it.verdict.is_err()))
+            }
+            found => found.map_err(|violation| (violation, false)),
         }
     };
     pool::each(0..seeds, threads, run, |seed, verdict| {
         match verdict {
-            Err((violation, Err(_))) => looked.unsound = Some((seed, violation)),
+            Err((violation, true)) => looked.unsound = Some((seed, violation)),
             Err((violation, _)) if mutation.is_some() && !is_proof(&violation) => {
                 *looked.passed_over.entry(violation.law).or_default() += 1;
             }

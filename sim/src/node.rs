@@ -21,6 +21,7 @@ use crate::process::Process;
 use crate::rng::Rng;
 use crate::shared::Shared;
 use crate::store::SharedStore;
+use crate::story::{Event, Topic, What};
 
 /// The cluster's name.
 pub const CLUSTER: ClusterId = ClusterId(0x5eed);
@@ -231,16 +232,14 @@ impl Node {
         );
         let rng = Rng::new(self.rng.next_u64());
         let config = self.config(ShardId(0));
-        let mut process = Process::new(
-            (self.host, config, self.storage),
-            (self.plan.compare_every(), self.plan.network.rumour_every_ms),
-            rng,
-            clock,
-            shards,
-            links,
-            log.segments,
-        );
+        let mut process =
+            Process::new((self.host, config, self.storage), &self.plan, rng, clock, shards, links, log.segments);
         process.doom = self.doom.take();
+        let (host, name) = (self.host, format!("n{}", part.id));
+        shared.trace.tell(|| {
+            let text = format!("{name} starts, {} shards", self.shards);
+            Some(Event::new(host, Topic::Process, text).did(What::Up(name)))
+        });
         self.process = Some(process);
         true
     }
@@ -282,7 +281,7 @@ impl Node {
     }
 
     fn die_at_start(&mut self, shared: &mut Shared) -> Option<RecoveredLog> {
-        shared.happened(Fault::DiedAtStart, format_args!("node {}", self.id()));
+        shared.happened(self.host, Fault::DiedAtStart, format_args!("node {}", self.id()));
         self.lose_power(shared);
         None
     }
@@ -313,15 +312,19 @@ impl Node {
             Death::Kill => self.disk.kill(&mut shared.faults),
             Death::PowerCut => self.lose_power(shared),
         }
+        shared.trace.tell(|| {
+            let text = if death == Death::Kill { "is down: killed" } else { "is down: no power" };
+            Some(Event::new(self.host, Topic::Process, text).did(What::Down))
+        });
         shared.trace.event(format_args!("node {} is down, disk {:016x}", self.id(), self.disk.hash()));
-        if may_change && self.rng.chance(350) {
+        if may_change && self.rng.chance(self.plan.reshard) {
             let shards = self.rng.between(1, SHARDS_MAX) as u32;
             if shards != self.shards {
                 self.shards = shards;
-                shared.happened(Fault::Resharded, format_args!("node {}: {shards} shards", self.id()));
+                shared.happened(self.host, Fault::Resharded, format_args!("node {}: {shards} shards", self.id()));
             }
         }
-        self.dies_at_start = may_change && self.rng.chance(120);
+        self.dies_at_start = may_change && self.rng.chance(self.plan.die_at_start);
     }
 
     fn lose_power(&mut self, shared: &mut Shared) {

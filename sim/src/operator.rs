@@ -6,6 +6,7 @@ use std::sync::Arc;
 use drey_core::system::{Member, Members};
 use drey_core::{Incarnation, NodeId};
 
+use crate::plan::Plan;
 use crate::rng::Rng;
 
 /// The most members that are wanted at once.
@@ -73,13 +74,17 @@ pub struct Operator {
     /// What has lost its disk and is to be removed next.
     pub lost: Option<(usize, NodeId)>,
     every_ms: u64,
+    disks_are_lost: bool,
+    bits_are_lost: bool,
 }
 
 impl Operator {
-    /// One who changes something every so many milliseconds, about.
-    pub fn new(mut rng: Rng, every_ms: u64) -> Operator {
-        let doing = Doing::Nothing(rng.between(0, 2 * every_ms));
-        Operator { rng, doing, lost: None, every_ms }
+    /// That of a plan.
+    pub fn new(plan: &Plan) -> Operator {
+        let mut rng = Rng::stream(plan.seed, "operator", 0);
+        let Plan { change_every_ms, disks_are_lost, bits_are_lost, .. } = *plan;
+        let doing = Doing::Nothing(rng.between(0, 2 * change_every_ms));
+        Operator { rng, doing, lost: None, every_ms: change_every_ms, disks_are_lost, bits_are_lost }
     }
 
     /// What to begin now, if anything. `settled`: every group has the members as its voters, so that one of three may be lost.
@@ -97,8 +102,9 @@ impl Operator {
             changes.extend(members.iter().map(|&host| Change::Leave(host)));
         }
         if members.len() >= MEMBERS_WANTED_MIN && settled {
-            changes.extend(members.iter().map(|&host| Change::LoseDisk(host)));
-            changes.extend(members.iter().map(|&host| Change::LoseBit(host)));
+            let (disks, bits) = (self.disks_are_lost, self.bits_are_lost);
+            changes.extend(members.iter().filter(|_| disks).map(|&host| Change::LoseDisk(host)));
+            changes.extend(members.iter().filter(|_| bits).map(|&host| Change::LoseBit(host)));
         }
         if changes.is_empty() { None } else { Some(*self.rng.pick(&changes)) }
     }

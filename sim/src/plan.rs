@@ -3,8 +3,10 @@
 use drey_core::config::{LogLimits, Timing, TransferLimits};
 use drey_core::wire::outbox::OUTBOX_BYTES_MAX;
 
+use crate::changes::Changes;
 use crate::lies::Lie;
 use crate::rng::Rng;
+use crate::run::{COMPLETED_MIN, SIMULATED_MS_MIN};
 
 /// The most shards of a node.
 pub const SHARDS_MAX: u64 = 4;
@@ -17,6 +19,10 @@ const DENSE_CLIENTS_MIN: usize = 80;
 pub struct Plan {
     /// The seed of everything else.
     pub seed: u64,
+    /// The seed that decided this plan: the same, unless somebody changed that.
+    pub of_seed: u64,
+    /// What somebody has changed in it.
+    pub changes: Changes,
     /// Members at first: 3, 5, or one that others join.
     pub nodes: usize,
     /// Hosts without a member at first: nodes may join there.
@@ -37,10 +43,26 @@ pub struct Plan {
     pub transfer: TransferLimits,
     /// How long faults happen, at least.
     pub faults_ms: u64,
+    /// They go on until so many operations were completed.
+    pub completed_min: usize,
+    /// The run goes on for so long.
+    pub simulated_ms_min: u64,
     /// Between two planned faults, about.
     pub fault_every_ms: u64,
     /// Between two settings of a wall clock, about; 0: nobody touches them.
     pub wall_every_ms: u64,
+    /// A node is told to hand over, once in so many ms on average; 0: never.
+    pub hand_over_every_ms: u64,
+    /// Of the starts behind a death: with another number of shards.
+    pub reshard: u32,
+    /// Of the starts behind a death: with a power cut in the middle.
+    pub die_at_start: u32,
+    /// Members lose their disks, where members change.
+    pub disks_are_lost: bool,
+    /// Members lose bits that they had synced, where members change.
+    pub bits_are_lost: bool,
+    /// Something is tried once all else is calm.
+    pub trials: bool,
     /// Datagrams between nodes.
     pub network: NetworkPlan,
     /// Disks and stores.
@@ -72,7 +94,7 @@ pub struct NetworkPlan {
     pub delay: u32,
     /// For how long, at most.
     pub delay_ms_max: u64,
-    /// A node is told by mistake that a peer is gone, once in so many ms on average.
+    /// A node is told by mistake that a peer is gone, once in so many ms on average; 0: never.
     pub rumour_every_ms: u64,
     /// What may wait for a link, in bytes.
     pub outbox_bytes_max: usize,
@@ -112,6 +134,14 @@ pub struct ClientPlan {
     pub value_bytes_max: u64,
     /// How often somebody opens more sessions in a group than it keeps.
     pub floods: usize,
+    /// Of the writes with an id: those that come again after they were answered.
+    pub strays: u32,
+    /// So many clients beside the others ask about keys with times to live, and draw nothing else.
+    pub timed: usize,
+    /// At most so many objects are in use at a time.
+    pub objects_max: usize,
+    /// At most so many operations are drawn.
+    pub operations_max: usize,
 }
 
 /// How often each planned fault is chosen, relative to the others.
@@ -145,6 +175,8 @@ impl Plan {
         let tick_ms = *rng.pick(&[50, 100]);
         let mut plan = Plan {
             seed,
+            of_seed: seed,
+            changes: Changes::default(),
             nodes,
             spares: 0,
             change_every_ms: 0,
@@ -165,8 +197,16 @@ impl Plan {
             },
             transfer: draw_transfer(seed),
             faults_ms: 28_000,
+            completed_min: COMPLETED_MIN,
+            simulated_ms_min: SIMULATED_MS_MIN,
             fault_every_ms: rng.between(1_000, 5_000),
             wall_every_ms: if Rng::stream(seed, "walls", 1).chance(800) { 2_500 } else { 0 },
+            hand_over_every_ms: 30_000,
+            reshard: 350,
+            die_at_start: 120,
+            disks_are_lost: true,
+            bits_are_lost: true,
+            trials: true,
             network: NetworkPlan {
                 latency_ms_max: rng.between(5, 30),
                 loss: sometimes(rng, 80),
@@ -192,6 +232,10 @@ impl Plan {
                 reads: rng.between(250, 600) as u32,
                 value_bytes_max: *rng.pick(&[40, 40, 300, 3_000]),
                 floods: if Rng::stream(seed, "floods", 0).chance(30) { 3 } else { 0 },
+                strays: 60,
+                timed: 2,
+                objects_max: usize::MAX,
+                operations_max: usize::MAX,
             },
             asks: AskPlan::draw(seed),
             weights: FaultWeights {

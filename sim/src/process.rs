@@ -23,10 +23,11 @@ use crate::identity::OfInput;
 use crate::links::Links;
 use crate::network::CLIENTS;
 use crate::node::{Clock, Death, Doom};
-use crate::plan::StoragePlan;
+use crate::plan::{Plan, StoragePlan};
 use crate::rng::Rng;
 use crate::shared::Shared;
 use crate::store::SharedStore;
+use crate::story::{Event, Parcel, Topic, What, words};
 use crate::world::TICK_MS;
 
 /// The most rounds of turns within one tick: a disk without latency must not stop time.
@@ -35,8 +36,6 @@ const ROUNDS_MAX: usize = 6;
 const FORGOTTEN_AFTER_MS: u64 = 1_000;
 /// More jobs than a shard ever has waiting: it bounds what it starts.
 const JOBS_MAX: usize = 4_096;
-/// A node is told to hand over, once in so many ms on average. It need not stop then.
-const HAND_OVER_EVERY_MS: u64 = 30_000;
 
 /// Requests that a node makes for itself are numbered from here.
 const SUBMITTED: u64 = 1 << 63;
@@ -95,9 +94,9 @@ pub struct Process {
     node: NodeId,
     config: Config,
     storage: StoragePlan,
+    hand_over_every_ms: u64,
     /// States are compared at indexes that are multiples of this.
     compare_every: u64,
-    /// It is told by mistake that a peer is gone, once in so many ms on average.
     rumour_every_ms: u64,
     rng: Rng,
     /// What time it thinks that it is.
@@ -129,7 +128,7 @@ impl Process {
     /// A process whose shards have just come up.
     pub fn new(
         (host, config, storage): (usize, Config, StoragePlan),
-        (compare_every, rumour_every_ms): (u64, u64),
+        plan: &Plan,
         rng: Rng,
         clock: Clock,
         shards: Vec<(Shard, StorageWorker<SharedStore>)>,
@@ -152,8 +151,9 @@ impl Process {
             node: config.node,
             config,
             storage,
-            compare_every,
-            rumour_every_ms,
+            hand_over_every_ms: plan.hand_over_every_ms,
+            compare_every: plan.compare_every(),
+            rumour_every_ms: plan.network.rumour_every_ms,
             rng,
             clock,
             shards,
@@ -236,11 +236,12 @@ impl Process {
                 self.say_gone(peer, shared);
             }
         }
-        if self.rng.below(HAND_OVER_EVERY_MS / TICK_MS) == 0 {
+        // It need not stop then.
+        if self.now_and_then(self.hand_over_every_ms) {
             shared.faults.happened(Fault::HandedOver);
             self.tell_all(&Input::HandOver, shared);
         }
-        if self.rng.below(self.rumour_every_ms / TICK_MS) == 0 {
+        if self.now_and_then(self.rumour_every_ms) {
             let peers: Vec<NodeId> = self.links.peers().collect();
             if !peers.is_empty() {
                 let peer = *self.rng.pick(&peers);
@@ -264,6 +265,11 @@ impl Process {
         self.check_unanswered(shared);
     }
 
+    /// Once in so many milliseconds, on average; 0: never.
+    fn now_and_then(&mut self, every_ms: u64) -> bool {
+        every_ms > 0 && self.rng.below(every_ms / TICK_MS) == 0
+    }
+
     /// Somebody else may have its address, or refuse for it: such news can be wrong.
     fn say_gone(&mut self, peer: NodeId, shared: &mut Shared) {
         shared.faults.happened(Fault::SaidGone);
@@ -280,6 +286,12 @@ impl Process {
             let request = Request { deadline_ms, operation: asked.operation.clone() };
             let text = format_args!("n{}.{shard} <- {id} {request:?}", self.node);
             shared.trace.identified(&(self.node, shard, id, &request), text);
+            shared.coverage.request(&request);
+            let (own, group) = (self.host, asked.operation.group(self.config.groups));
+            shared.trace.tell(|| {
+                let event = Event::new(own, Topic::Client, format!("{id}: {}", words::operation(&request.operation)));
+                Some(event.of(group).did(What::Got(CLIENTS, Parcel::Request(id.0))))
+            });
             self.unanswered.insert(id, shared.now_ms + asked.deadline_in_ms);
             if let Err(error) = self.shards[shard].inbox.request(id, request) {
                 self.answer(id, Err(error), shared);
@@ -316,13 +328,22 @@ impl Process {
         if heard.up {
             self.tell_all(&Input::PeerUp(peer), shared);
         }
-        for (bytes, envelopes) in heard.frames {
+        for frame in heard.frames {
             // Its header has a checksum of all of it.
-            let header = bytes.first_chunk::<HEADER_BYTES>();
-            let text = format_args!("n{} <- n{peer} {envelopes:?}", self.node);
+            let header = frame.bytes.first_chunk::<HEADER_BYTES>();
+            let text = format_args!("n{} <- n{peer} {:?}", self.node, frame.envelopes);
             shared.trace.identified(&(self.node, peer, header), text);
-            for envelope in envelopes {
+            for (place, envelope) in frame.envelopes.iter().enumerate() {
+                let (own, from) = (self.host, datagram.from);
+                shared.trace.tell(|| {
+                    let (topic, text) = words::envelope(envelope);
+                    let got = What::Got(from, frame.parcel((from, own), place)?);
+                    Some(Event::new(own, topic, text).of(envelope.group).did(got))
+                });
+            }
+            for envelope in frame.envelopes {
                 let shard = self.shard_of(envelope.group);
+                shared.coverage.message(&envelope);
                 let input = Input::Message(peer, envelope);
                 shared.trace.silently(&(self.node, shard, OfInput(&input)));
                 self.shards[shard].inbox.push(input);
@@ -332,6 +353,9 @@ impl Process {
 
     fn tell_all(&mut self, input: &Input, shared: &mut Shared) {
         shared.trace.identified(&(self.node, OfInput(input)), format_args!("n{} <- {input:?}", self.node));
+        let own = self.host;
+        shared.trace.tell(|| words::input(own, input));
+        shared.coverage.inputs(input, self.shards.len());
         self.shards.iter_mut().for_each(|shard| shard.inbox.push(input.clone()));
     }
 
@@ -344,7 +368,7 @@ impl Process {
                     (number, Input::LogSynced(ticket))
                 }
                 Completion::LogFails(number, ticket, op) => {
-                    shared.happened(Fault::SyncFailed, format_args!("node {} shard {number}", self.node));
+                    shared.happened(self.host, Fault::SyncFailed, format_args!("node {} shard {number}", self.node));
                     disk.fail(op, &mut shared.faults);
                     if is_on(Mutation::FailedSyncTakenAsDone) {
                         (number, Input::LogSynced(ticket))
@@ -368,6 +392,9 @@ impl Process {
             let synced = disk.synced_hash();
             let identity = (self.node, number, OfInput(&input), synced);
             shared.trace.identified(&identity, format_args!("n{}.{number} <- {input:?} disk {synced:016x}", self.node));
+            shared.coverage.input(&input);
+            let own = self.host;
+            shared.trace.tell(|| words::input(own, &input));
             self.shards[number].inbox.push(input);
         }
     }
@@ -403,6 +430,7 @@ impl Process {
                     continue;
                 }
                 shared.trace.silently(&OfInput(&Input::Tick));
+                shared.coverage.input(&Input::Tick);
                 running.inbox.push(Input::Tick);
             }
             // A turn sees the time.
@@ -412,6 +440,7 @@ impl Process {
             shared.coverage.turns += 1;
             let Running { shard, inbox, jobs, busy_until_ms, .. } = running;
             let mut performer = Performer {
+                host: self.host,
                 node: self.node,
                 number,
                 config: &self.config,
@@ -491,10 +520,18 @@ impl Process {
         if id.0 >= SUBMITTED {
             return;
         }
+        if let Err(error) = &answer {
+            shared.coverage.error(error);
+        }
         if self.unanswered.remove(&id).is_none() {
             let seen = format!("node {} answered {id}, which nobody asked or which it had answered", self.node);
             return shared.violated(Violation::new("each request is answered once", seen));
         }
+        let own = self.host;
+        shared.trace.tell(|| {
+            let event = Event::new(own, Topic::Client, format!("{id}: {}", words::answer(&answer)));
+            Some(event.did(What::Sent(CLIENTS, Parcel::Answer(id.0))))
+        });
         shared.exchange.answers.insert(id, answer);
         self.replies.extend_from_slice(&id.0.to_le_bytes());
     }

@@ -1,15 +1,20 @@
-//! What people read of runs: a line for each, sums over many, and for a failure the way to see it again.
+//! What people read of a run: a line, and for a failure what led to it and the way to see it again.
 
-use std::fmt::{self, Write as _};
-use std::time::Duration;
+use std::fmt::Write as _;
 
-use crate::faults::{Fault, Faults};
-use crate::run::{Report, run};
-use crate::shared::Coverage;
+use crate::checker::Violation;
+use crate::run::{Report, run_plan};
+use crate::story::columns::{shorten, table};
+use crate::story::{Keep, Topic};
 use crate::trace::Text;
 
 /// How many of the last events a failure shows.
-const LAST_EVENTS: usize = 60;
+const LAST_EVENTS: usize = 100;
+/// What it does not show: there is too much of it.
+const NOT_SHOWN: &[Topic] = &[Topic::Heartbeat, Topic::Log, Topic::Store];
+/// How much of what was seen.
+const SEEN_LINES: usize = 12;
+const SEEN_CHARS: usize = 240;
 
 /// A run in a line.
 pub fn line(report: &Report) -> String {
@@ -29,102 +34,48 @@ pub fn line(report: &Report) -> String {
     )
 }
 
-/// What a failure is, with the last events before it and the command that shows it again.
+/// What a failure is: the law and what was seen of its breach, the last events before it, and the command that shows it again.
 pub fn failure(report: &Report) -> Option<String> {
     let violation = report.verdict.as_ref().err()?;
-    // The seed tells the story again, this time with words.
-    let again = run(report.seed, report.driver, Text::Last(LAST_EVENTS));
     let mut text = String::new();
-    let _ = writeln!(text, "the last events of seed {} on {}:", report.seed, report.driver);
-    again.lines.iter().for_each(|line| {
-        let _ = writeln!(text, "  {line}");
-    });
-    let _ = writeln!(text, "seed {} breaks a law: {violation}", report.seed);
+    let _ = writeln!(text, "seed {} breaks a law: {}", report.seed, violation.law);
+    write_seen(&mut text, violation);
+    let until_ms = violation.at_ms.unwrap_or(report.simulated_ms);
+    let keep = Keep { last: LAST_EVENTS, until_ms, group: violation.group, without: NOT_SHOWN };
+    // The plan tells its story again, this time with words.
+    let told = run_plan(&report.plan, report.driver, Text::Story(keep)).told;
+    let of_group = violation.group.map_or(String::new(), |group| format!(" of group {group} and of no group"));
+    let not_shown: Vec<_> = NOT_SHOWN.iter().map(|topic| topic.name()).collect();
+    let _ = writeln!(
+        text,
+        "the last {} events{of_group} until {:.3} s, without {}:",
+        told.events.len(),
+        until_ms as f64 / 1000.0,
+        not_shown.join(", ")
+    );
+    text.push_str(&table(&told, report.plan.hosts()));
+    let _ = writeln!(text, "to see it again: {}", command(report, "run"));
     let _ = write!(
         text,
-        "to see it again: cargo run --release -p drey-sim -- run --seed {} --driver {}",
-        report.seed, report.driver
+        "in the place of `run`: `trace` tells all of it, `trace --html FILE` draws it, `shrink` looks for less"
     );
     Some(text)
 }
 
-/// Sums over runs.
-#[derive(Default)]
-pub struct Totals {
-    /// How many runs.
-    pub seeds: u64,
-    /// How many of them failed.
-    pub failed: u64,
-    /// How many passed without having done enough to count.
-    pub idle: u64,
-    simulated_ms: u64,
-    completed: u64,
-    elections: u64,
-    states_compared: u64,
-    recovery_ms_max: u64,
-    faults: Faults,
-    runs_with: Vec<u64>,
-    coverage: Coverage,
+/// The command that does something with the same plan.
+pub fn command(report: &Report, verb: &str) -> String {
+    let Report { seed, driver, plan, .. } = report;
+    let features = if cfg!(feature = "mutations") { " --features mutations" } else { "" };
+    format!("cargo run --release -p drey-sim{features} -- {verb} --seed {seed} --driver {driver}{}", plan.changes)
 }
 
-impl Totals {
-    /// Adds a run.
-    pub fn add(&mut self, report: &Report) {
-        self.seeds += 1;
-        self.failed += u64::from(report.verdict.is_err());
-        self.idle += u64::from(report.verdict.is_ok() && !report.counts());
-        self.simulated_ms += report.simulated_ms;
-        self.completed += report.completed as u64;
-        self.elections += report.elections as u64;
-        self.states_compared += report.states_compared;
-        self.recovery_ms_max = self.recovery_ms_max.max(report.recovery_ms);
-        self.faults.add(&report.faults);
-        self.coverage.add(&report.coverage);
-        self.runs_with.resize(Fault::ALL.len(), 0);
-        for (runs, &fault) in self.runs_with.iter_mut().zip(Fault::ALL) {
-            *runs += u64::from(report.faults.count(fault) > 0);
-        }
+fn write_seen(text: &mut String, violation: &Violation) {
+    let lines = violation.seen.lines();
+    for line in lines.clone().take(SEEN_LINES) {
+        let _ = writeln!(text, "  {}", shorten(line, SEEN_CHARS));
     }
-
-    /// Whether more of them did next to nothing than bad luck explains: then it is the simulator that fails.
-    pub fn is_idle(&self) -> bool {
-        self.idle > 1 + self.seeds / 100
-    }
-
-    /// How far, and how fast.
-    pub fn progress(&self, elapsed: Duration, runs_each: u64) -> String {
-        let seconds = elapsed.as_secs_f64().max(0.001);
-        let rate = (self.simulated_ms * runs_each) as f64 / 1000.0 / seconds;
-        let Totals { seeds, failed, idle, .. } = self;
-        format!(
-            "{seeds} seeds, {failed} failed, {idle} did not count, {seconds:.0} s, {rate:.0} simulated seconds a second"
-        )
-    }
-}
-
-impl fmt::Display for Totals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Coverage { turns, starts, snapshots, truncations, refused_messages, seals } = self.coverage;
-        writeln!(
-            f,
-            "{:.0} simulated seconds, {} completed operations, {} elections, {} states compared, slowest recovery {} ms, \
-             {turns} turns, {starts} starts, {seals} seals, {snapshots} snapshots installed, {truncations} truncations, \
-             {refused_messages} refused messages",
-            self.simulated_ms as f64 / 1000.0,
-            self.completed,
-            self.elections,
-            self.states_compared,
-            self.recovery_ms_max
-        )?;
-        for (runs, &fault) in self.runs_with.iter().zip(Fault::ALL) {
-            writeln!(
-                f,
-                "  {:<22} {:>9} times in {runs} of {} seeds",
-                fault.name(),
-                self.faults.count(fault),
-                self.seeds
-            )?;
-        }
-        Ok(())
+    let more = lines.count().saturating_sub(SEEN_LINES);
+    if more > 0 {
+        let _ = writeln!(text, "  … and {more} lines more, which `trace` prints");
     }
 }

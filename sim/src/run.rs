@@ -2,12 +2,13 @@
 
 use crate::checker::{Violation, check_history, expiry};
 use crate::clients::Task;
+use crate::coverage::Coverage;
 use crate::driver::DriverKind;
 use crate::faults::Faults;
 use crate::history::ObjectId;
 use crate::plan::Plan;
 use crate::rng::Rng;
-use crate::shared::Coverage;
+use crate::story::Told;
 use crate::trace::{Mark, Text, first_difference};
 use crate::trials::Trial;
 use crate::world::World;
@@ -34,6 +35,8 @@ const CONVERGENCE_MS_MAX: u64 = 30_000;
 pub struct Report {
     /// The seed.
     pub seed: u64,
+    /// Its plan, with what somebody has changed in it.
+    pub plan: Plan,
     /// What drove it.
     pub driver: DriverKind,
     /// The first broken law, if any.
@@ -64,6 +67,8 @@ pub struct Report {
     pub marks: Vec<Mark>,
     /// The last lines of the trace, if they were kept.
     pub lines: Vec<String>,
+    /// Its story, if one was wanted.
+    pub told: Told,
 }
 
 impl Report {
@@ -82,11 +87,17 @@ pub fn run(seed: u64, driver: DriverKind, text: Text) -> Report {
 
 /// Runs a plan once.
 pub fn run_plan(plan: &Plan, driver: DriverKind, text: Text) -> Report {
-    let seed = plan.seed;
     let nodes = plan.nodes;
+    // What this thread ran before is no part of it.
+    #[cfg(feature = "mutations")]
+    drey_core::mutation::take_reached();
+    #[cfg(feature = "mutations")]
+    let _mutated = plan.changes.mutate();
     let mut world = World::new(plan.clone(), driver, text);
     let mut recovery_ms = 0;
     let verdict = play(&mut world, plan, &mut recovery_ms);
+    let broken_ms = world.now_ms();
+    let verdict = verdict.map_err(|violation| Violation { at_ms: violation.at_ms.or(Some(broken_ms)), ..violation });
     let history = world.clients.borrow_mut().finish();
     let verdict = verdict.and_then(|()| check_history(&history)).and_then(|()| {
         let clients = world.clients.borrow();
@@ -95,8 +106,11 @@ pub fn run_plan(plan: &Plan, driver: DriverKind, text: Text) -> Report {
     });
     let mut shared = world.shared.borrow_mut();
     shared.trace.mark();
+    #[cfg(feature = "mutations")]
+    shared.coverage.reached(drey_core::mutation::take_reached());
     Report {
-        seed,
+        seed: plan.of_seed,
+        plan: plan.clone(),
         driver,
         verdict,
         nodes,
@@ -104,7 +118,7 @@ pub fn run_plan(plan: &Plan, driver: DriverKind, text: Text) -> Report {
         completed: world.clients.borrow().completed,
         operations: history.operations.len() + world.clients.borrow().asked_by_scripts,
         faults: shared.faults.clone(),
-        coverage: shared.coverage,
+        coverage: shared.coverage.clone(),
         elections: shared.watch.elections(),
         states_compared: shared.watch.states_compared(),
         recovery_ms,
@@ -112,14 +126,20 @@ pub fn run_plan(plan: &Plan, driver: DriverKind, text: Text) -> Report {
         hash: shared.trace.hash(),
         marks: shared.trace.marks().to_vec(),
         lines: shared.trace.lines().map(str::to_owned).collect(),
+        told: shared.trace.told(),
     }
 }
 
-/// Runs a seed twice: the second time everything must happen again, in the same order, to the last byte on the disks.
+/// Runs a seed twice.
 pub fn run_twice(seed: u64, driver: DriverKind) -> Report {
-    let mut report = run(seed, driver, Text::None);
+    run_plan_twice(&Plan::draw(seed), driver)
+}
+
+/// Runs a plan twice: the second time everything must happen again, in the same order, to the last byte on the disks.
+pub fn run_plan_twice(plan: &Plan, driver: DriverKind) -> Report {
+    let mut report = run_plan(plan, driver, Text::None);
     if report.verdict.is_ok() {
-        let again = run(seed, driver, Text::None);
+        let again = run_plan(plan, driver, Text::None);
         if let Some((one, other)) = first_difference(&report.marks, &again.marks) {
             let seen = format!("the second run of the seed differs at {one:?}, which is {other:?}");
             report.verdict = Err(Violation::new("the same inputs give the same outputs", seen));
@@ -131,7 +151,7 @@ pub fn run_twice(seed: u64, driver: DriverKind) -> Report {
 /// Faults, healing, recovery, convergence, and a last look at everything.
 fn play(world: &mut World, plan: &Plan, recovery_ms: &mut u64) -> Result<(), Violation> {
     world.run_until(|world| {
-        let enough = world.clients.borrow().completed >= COMPLETED_MIN;
+        let enough = world.clients.borrow().completed >= plan.completed_min;
         world.now_ms() >= if enough { plan.faults_ms } else { FAULTS_MS_MAX }
     })?;
     let stay_down = nodes_that_stay_down(plan);
@@ -154,7 +174,7 @@ fn play(world: &mut World, plan: &Plan, recovery_ms: &mut u64) -> Result<(), Vio
     world.clients.borrow_mut().add_last_looks();
     finish_tasks(world, "progress after healing", RECOVERY_MS_MAX)?;
     let quiet_ms = world.now_ms() + QUIET_MS;
-    world.run_until(|world| world.now_ms() >= SIMULATED_MS_MIN.max(quiet_ms))?;
+    world.run_until(|world| world.now_ms() >= plan.simulated_ms_min.max(quiet_ms))?;
     check_logs(world, plan)
 }
 

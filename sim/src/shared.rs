@@ -4,9 +4,11 @@ use bytes::Bytes;
 
 use crate::checker::{Violation, Watch};
 use crate::clients::Exchange;
+use crate::coverage::Coverage;
 use crate::driver::{Datagram, Net};
 use crate::faults::{Fault, Faults};
 use crate::network::Network;
+use crate::story::{Event, Topic};
 use crate::trace::Trace;
 
 /// The common part of a world.
@@ -28,35 +30,6 @@ pub struct Shared {
     violation: Option<Violation>,
 }
 
-/// Counts of what a run went through, that is no fault.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Coverage {
-    /// Turns of shards.
-    pub turns: u64,
-    /// Starts of nodes.
-    pub starts: u64,
-    /// Snapshots installed.
-    pub snapshots: u64,
-    /// Logs truncated.
-    pub truncations: u64,
-    /// Messages that the guard refused.
-    pub refused_messages: u64,
-    /// Tails cut at a start.
-    pub seals: u64,
-}
-
-impl Coverage {
-    /// Adds another run's.
-    pub fn add(&mut self, other: &Coverage) {
-        self.turns += other.turns;
-        self.starts += other.starts;
-        self.snapshots += other.snapshots;
-        self.truncations += other.truncations;
-        self.refused_messages += other.refused_messages;
-        self.seals += other.seals;
-    }
-}
-
 impl Shared {
     /// A world's common part at its beginning.
     pub fn new(trace: Trace, network: Network) -> Shared {
@@ -72,15 +45,17 @@ impl Shared {
         }
     }
 
-    /// Takes down a fault of the world's making.
-    pub fn happened(&mut self, fault: Fault, what: std::fmt::Arguments<'_>) {
+    /// Takes down a fault of the world's making, on a host or everywhere.
+    pub fn happened(&mut self, host: impl Into<Option<usize>>, fault: Fault, what: std::fmt::Arguments<'_>) {
         self.faults.happened(fault);
         self.trace.event(format_args!("fault: {} {what}", fault.name()));
+        self.trace.tell(|| Some(Event::new(host, Topic::Fault, format!("{}: {what}", fault.name()))));
     }
 
     /// Takes down a broken law. The first counts: what comes behind it may follow from it.
     pub fn violated(&mut self, violation: Violation) {
         self.trace.event(format_args!("BROKEN {violation}"));
+        self.trace.tell(|| Some(Event::new(None, Topic::Broken, violation.to_string())));
         self.violation.get_or_insert(violation);
     }
 

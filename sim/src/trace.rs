@@ -9,15 +9,19 @@ use std::hash::{Hash, Hasher};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::story::{Event, Keep, Story, Told};
+
 /// How much text a trace keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Text {
     /// None: the hash alone.
     None,
-    /// The last so many events.
+    /// The last so many lines.
     Last(usize),
     /// Everything, printed as it happens.
     Print,
+    /// No line, but the few words of a story.
+    Story(Keep),
 }
 
 /// The record of a run.
@@ -27,6 +31,7 @@ pub struct Trace {
     marks: Vec<Mark>,
     text: Text,
     lines: VecDeque<String>,
+    story: Option<Story>,
     now_ms: u64,
 }
 
@@ -44,7 +49,11 @@ pub struct Mark {
 impl Trace {
     /// An empty record.
     pub fn new(text: Text) -> Trace {
-        Trace { hash: 0, events: 0, marks: Vec::new(), text, lines: VecDeque::new(), now_ms: 0 }
+        let story = match text {
+            Text::Story(keep) => Some(Story::new(keep)),
+            Text::None | Text::Last(_) | Text::Print => None,
+        };
+        Trace { hash: 0, events: 0, marks: Vec::new(), text, lines: VecDeque::new(), story, now_ms: 0 }
     }
 
     /// Sets the simulated time of what follows.
@@ -73,11 +82,30 @@ impl Trace {
         self.hash = values.finish();
     }
 
+    /// Tells something to who wants a story. Beside the hash: stories are for people.
+    pub fn tell(&mut self, event: impl FnOnce() -> Option<Event>) {
+        if let Some(story) = &mut self.story
+            && let Some(event) = event()
+        {
+            story.add(Event { at_ms: self.now_ms, ..event });
+        }
+    }
+
+    /// Whether anybody wants a story.
+    pub fn tells(&self) -> bool {
+        self.story.is_some()
+    }
+
+    /// What was told.
+    pub fn told(&self) -> Told {
+        self.story.as_ref().map_or_else(Told::default, Story::told)
+    }
+
     fn note(&mut self, text: fmt::Arguments<'_>) {
         self.events += 1;
         let now_ms = self.now_ms;
         match self.text {
-            Text::None => {}
+            Text::None | Text::Story(_) => {}
             Text::Last(kept) => {
                 if self.lines.len() == kept {
                     self.lines.pop_front();

@@ -41,7 +41,7 @@ pub enum Trial {
 impl Trial {
     /// That of a plan, if it has one.
     pub fn draw(plan: &Plan) -> Option<Trial> {
-        if plan.minority_stays_down {
+        if !plan.trials || plan.minority_stays_down {
             // The others must not lose another.
             return None;
         }
@@ -93,7 +93,7 @@ fn follower_returns(world: &mut World, plan: &Plan, hosts: &[usize]) -> Result<(
         return Ok(());
     }
     let away = *rng.pick(&followers);
-    world.shared.borrow_mut().happened(Fault::WasAway, format_args!("node on host {away}"));
+    world.shared.borrow_mut().happened(away, Fault::WasAway, format_args!("node on host {away}"));
     let back_ms = world.now_ms() + AWAY_TIMEOUTS * plan.timing.election_ms();
     world.cut_off(away, true);
     world.run_until(|world| world.now_ms() >= back_ms)?;

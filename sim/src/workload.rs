@@ -31,6 +31,8 @@ const BUCKETS: usize = 2;
 /// The objects, and what the clients know of them.
 pub struct Workload {
     clients: usize,
+    /// Objects in use at a time, at most.
+    objects_max: usize,
     reads: u32,
     value_bytes_max: u64,
     asks: AskPlan,
@@ -54,6 +56,7 @@ impl Workload {
         let buckets = std::iter::once(BucketName::DEFAULT).chain((1..=BUCKETS).map(named)).collect();
         Workload {
             clients: plan.clients.clients,
+            objects_max: plan.clients.objects_max,
             reads: plan.clients.reads,
             value_bytes_max: plan.clients.value_bytes_max,
             asks: plan.asks,
@@ -122,7 +125,7 @@ impl Workload {
 
     /// Objects in buckets that stay.
     fn shared_each_era(&self) -> usize {
-        (self.clients / CLIENTS_PER_FIVE).max(1) * (SINGLES + PAIRS)
+        objects_in_use(self.clients).min(self.objects_max)
     }
 
     fn objects_each_era(&self) -> usize {
@@ -270,6 +273,11 @@ impl Workload {
             _ => {}
         }
     }
+}
+
+/// So many clients use so many objects in buckets that stay at a time.
+pub fn objects_in_use(clients: usize) -> usize {
+    (clients / CLIENTS_PER_FIVE).max(1) * (SINGLES + PAIRS)
 }
 
 /// Reads of the first slots.

@@ -19,6 +19,7 @@ use crate::operator::{Aftermath, Change, Doing, MEMBERS_WANTED_MIN, Operator, Pa
 use crate::plan::{NetworkPlan, Plan, StoragePlan};
 use crate::rng::Rng;
 use crate::shared::Shared;
+use crate::story::{Event, Topic, What, words};
 use crate::trace::{Text, Trace};
 
 /// The grain of simulated time: what happens within it happens at once.
@@ -78,7 +79,7 @@ impl World {
             nodes,
             clients,
             power: (1..=plan.hosts()).map(|host| if host <= plan.nodes { Power::On } else { Power::Spare }).collect(),
-            operator: Operator::new(Rng::stream(plan.seed, "operator", 0), plan.change_every_ms),
+            operator: Operator::new(&plan),
             injector: Injector::new(plan.clone()),
             cuts: BTreeMap::new(),
             faulty: Rc::new(Cell::new(true)),
@@ -135,17 +136,17 @@ impl World {
     fn act(&mut self, act: Act) {
         self.shared.borrow_mut().trace.event(format_args!("act: {act:?}"));
         match act {
-            Act::Cut(ways) => ways.into_iter().for_each(|way| self.cut(way)),
-            Act::Heal(ways) => ways.into_iter().for_each(|way| self.heal(way)),
+            Act::Cut(ways) => self.cut_all(ways),
+            Act::Heal(ways) => self.heal_ways(ways),
             Act::Die(node, death) => {
                 if self.power[node - 1] == Power::On {
                     let fault = if death == Death::Kill { Fault::Killed } else { Fault::PowerCut };
-                    self.shared.borrow_mut().happened(fault, format_args!("node {node}"));
+                    self.shared.borrow_mut().happened(node, fault, format_args!("node {node}"));
                     self.take_down(node, death);
                 }
             }
             Act::DieAll => {
-                self.shared.borrow_mut().happened(Fault::PowerCutOfAll, format_args!(""));
+                self.shared.borrow_mut().happened(None, Fault::PowerCutOfAll, format_args!(""));
                 for node in 1..=self.plan.hosts() {
                     if self.power[node - 1] == Power::On {
                         self.take_down(node, Death::PowerCut);
@@ -159,11 +160,11 @@ impl World {
                     None => node.doom = Some(doom),
                 }
             }
-            Act::Pause(node, length_ms) => {
+            Act::Pause(number, length_ms) => {
                 let mut shared = self.shared.borrow_mut();
-                if let Some(process) = &mut self.nodes[node - 1].borrow_mut().process {
+                if let Some(process) = &mut self.nodes[number - 1].borrow_mut().process {
                     process.paused_until_ms = shared.now_ms + length_ms;
-                    shared.happened(Fault::Paused, format_args!("node {node} for {length_ms} ms"));
+                    shared.happened(number, Fault::Paused, format_args!("node {number} for {length_ms} ms"));
                 }
             }
             Act::SetWallClock(node, wrong_ms) => {
@@ -174,12 +175,41 @@ impl World {
                     let wrong_ms = if number + 1 == node { wrong_ms } else { 0 };
                     if other.borrow_mut().set_wall_clock(wrong_ms) {
                         let mut shared = self.shared.borrow_mut();
-                        shared.happened(Fault::WallClockSet, format_args!("node {}: {wrong_ms} ms off", number + 1));
+                        shared.happened(
+                            number + 1,
+                            Fault::WallClockSet,
+                            format_args!("node {}: {wrong_ms} ms off", number + 1),
+                        );
                     }
                 }
             }
-            Act::Loss(per_mille) => self.shared.borrow_mut().network.rates.loss = per_mille,
+            Act::Loss(per_mille) => {
+                let mut shared = self.shared.borrow_mut();
+                shared.network.rates.loss = per_mille;
+                shared.trace.tell(|| {
+                    Some(Event::new(None, Topic::Fault, format!("{per_mille} of 1000 datagrams are lost from now on")))
+                });
+            }
         }
+    }
+
+    fn cut_all(&mut self, ways: Vec<(usize, usize)>) {
+        ways.iter().for_each(|&way| self.cut(way));
+        self.tell_ways("cut", What::Cut(ways));
+    }
+
+    fn heal_ways(&mut self, ways: Vec<(usize, usize)>) {
+        ways.iter().for_each(|&way| self.heal(way));
+        self.tell_ways("healed", What::Healed(ways));
+    }
+
+    fn tell_ways(&self, verb: &str, what: What) {
+        self.shared.borrow_mut().trace.tell(|| match &what {
+            What::Cut(ways) | What::Healed(ways) if !ways.is_empty() => {
+                Some(Event::new(None, Topic::Fault, format!("{verb}: {}", words::ways(ways))).did(what))
+            }
+            _ => None,
+        });
     }
 
     fn cut(&mut self, (from, to): (usize, usize)) {
@@ -263,7 +293,7 @@ impl World {
 
     /// What a node writes from now on is synced then, and not before.
     pub fn hang_disk(&mut self, host: usize, until_ms: u64) {
-        self.shared.borrow_mut().happened(Fault::DiskHangs, format_args!("host {host} until {until_ms} ms"));
+        self.shared.borrow_mut().happened(host, Fault::DiskHangs, format_args!("host {host} until {until_ms} ms"));
         if let Some(process) = &mut self.nodes[host - 1].borrow_mut().process {
             process.disk_hangs_until_ms = until_ms;
         }
@@ -271,11 +301,9 @@ impl World {
 
     /// Cuts a host off from all others, clients aside, or lets it hear and be heard again.
     pub fn cut_off(&mut self, host: usize, is_off: bool) {
-        for other in (1..=self.plan.hosts()).filter(|&other| other != host) {
-            for way in [(host, other), (other, host)] {
-                if is_off { self.cut(way) } else { self.heal(way) }
-            }
-        }
+        let others = (1..=self.plan.hosts()).filter(|&other| other != host);
+        let ways = others.flat_map(|other| [(host, other), (other, host)]).collect();
+        if is_off { self.cut_all(ways) } else { self.heal_ways(ways) }
     }
 
     /// Who the members are and what every group makes of it, for people.
@@ -328,6 +356,8 @@ impl World {
         let settled = self.is_settled() && self.is_as_large_as_it_seems();
         let Some(change) = self.operator.begin(now_ms, &spares, &members, settled) else { return };
         self.shared.borrow_mut().trace.event(format_args!("operator: {change:?}"));
+        let told = || Some(Event::new(None, Topic::Members, format!("operator: {change:?}")));
+        self.shared.borrow_mut().trace.tell(told);
         self.clients.borrow_mut().refused = false;
         match change {
             Change::Join(host) => {
@@ -356,7 +386,7 @@ impl World {
         }
         let mut node = self.nodes[host - 1].borrow_mut();
         if node.lose_bit(number) {
-            self.shared.borrow_mut().happened(Fault::BitLost, format_args!("node {}", node.id()));
+            self.shared.borrow_mut().happened(host, Fault::BitLost, format_args!("node {}", node.id()));
             self.operator.doing = Doing::Checking(host, node.id());
         }
     }
@@ -376,20 +406,24 @@ impl World {
         let part = self.nodes[host - 1].borrow().part.clone();
         let Some(part) = part else { return };
         let id = part.id;
-        self.shared.borrow_mut().happened(Fault::DiskGone, format_args!("node {id}"));
+        self.shared.borrow_mut().happened(host, Fault::DiskGone, format_args!("node {id}"));
         self.retire(host, Power::Spare);
         let (aftermath, other) = self.operator.aftermath(&self.member_hosts());
         match aftermath {
             // A node that joined is started without founders, and asks for a place.
             Aftermath::ComesBack if !part.joined && part.peers.len() > 1 => {
-                self.shared.borrow_mut().happened(Fault::WipedCameBack, format_args!("node {id}"));
+                self.shared.borrow_mut().happened(host, Fault::WipedCameBack, format_args!("node {id}"));
                 self.nodes[host - 1].borrow_mut().come_back(part);
                 self.power[host - 1] = Power::Off(now_ms + self.injector.down_ms());
                 self.ask_to_leave(host, id);
             }
             Aftermath::WrongOneFirst => {
                 let other_id = self.nodes[other - 1].borrow().id();
-                self.shared.borrow_mut().happened(Fault::WrongRemoval, format_args!("node {other_id}, not {id}"));
+                self.shared.borrow_mut().happened(
+                    other,
+                    Fault::WrongRemoval,
+                    format_args!("node {other_id}, not {id}"),
+                );
                 self.operator.lost = Some((host, id));
                 self.ask_to_leave_at(now_ms + NOTICED_MS, other, other_id);
             }
@@ -426,7 +460,7 @@ impl World {
             Some(Part { id, incarnation, joined: true, impostor: false, peers: hosts_of(members) })
         });
         let Some(part) = joined else { return };
-        self.shared.borrow_mut().happened(Fault::Joined, format_args!("node {} on host {host}", part.id));
+        self.shared.borrow_mut().happened(host, Fault::Joined, format_args!("node {} on host {host}", part.id));
         self.nodes[host - 1].borrow_mut().part = Some(part);
         self.power[host - 1] = Power::Off(now_ms);
         self.clients.borrow_mut().hosts = self.member_hosts();
@@ -441,7 +475,7 @@ impl World {
         };
         let lost = self.nodes[host - 1].borrow().member().is_none();
         if is_gone {
-            self.shared.borrow_mut().happened(Fault::Left, format_args!("node {id} of host {host}"));
+            self.shared.borrow_mut().happened(host, Fault::Left, format_args!("node {id} of host {host}"));
             self.retire(host, Power::Spare);
             self.done_leaving(now_ms);
         } else if refused && lost {
@@ -503,10 +537,10 @@ impl World {
         self.injector.stop();
         self.faulty.set(false);
         let ways: Vec<_> = self.cuts.iter().filter(|(_, count)| **count > 0).map(|(way, _)| *way).collect();
-        for way in ways {
+        ways.iter().for_each(|&way| {
             self.cuts.insert(way, 1);
-            self.heal(way);
-        }
+        });
+        self.heal_ways(ways);
         let now_ms = self.now_ms();
         self.shared.borrow_mut().network.rates = NetworkPlan { loss: 0, duplication: 0, delay: 0, ..self.plan.network };
         for node in 1..=self.plan.hosts() {

@@ -9,7 +9,7 @@ use drey_sim::run::{run_plan, run_twice};
 use drey_sim::trace::Text;
 
 fn all_hold(seeds: Range<u64>) {
-    let mut totals = report::Totals::default();
+    let mut totals = drey_sim::totals::Totals::default();
     for seed in seeds {
         let report = run_twice(seed, DriverKind::Turmoil);
         if let Some(failure) = report::failure(&report) {

@@ -1,4 +1,4 @@
-//! A Raft message: opaque outside of this folder, with just enough to trace it.
+//! A Raft message: opaque outside of this folder, with just enough to trace and count it.
 
 use std::fmt;
 
@@ -12,6 +12,37 @@ use crate::types::{NodeId, Term};
 /// A message between two replicas, checked by the guard before Raft sees it.
 #[derive(Clone, PartialEq)]
 pub struct Message(pub(super) eraftpb::Message);
+
+/// What a message is, of all that may come from a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MessageKind {
+    /// Entries, or the news of what is committed.
+    Append,
+    /// What the follower has.
+    AppendResponse,
+    /// The leader is there.
+    Heartbeat,
+    /// So is the follower; an answer to a read index round, too.
+    HeartbeatResponse,
+    /// Would there be a vote?
+    RequestPreVote,
+    /// The answer.
+    RequestPreVoteResponse,
+    /// Asks for a vote.
+    RequestVote,
+    /// The answer.
+    RequestVoteResponse,
+    /// Announces a snapshot.
+    Snapshot,
+    /// Lead, now.
+    TimeoutNow,
+    /// Asks a leader for a read index.
+    ReadIndex,
+    /// The answer.
+    ReadIndexResponse,
+    /// What no peer sends: the guard refuses it.
+    Foreign,
+}
 
 impl Message {
     /// Reads a message as [`Self::encode`] wrote it. Payloads are shared with `bytes`, not copied.
@@ -44,6 +75,31 @@ impl Message {
         Term(self.0.term)
     }
 
+    /// What it is.
+    pub fn kind(&self) -> MessageKind {
+        match self.0.get_msg_type() {
+            MessageType::MsgAppend => MessageKind::Append,
+            MessageType::MsgAppendResponse => MessageKind::AppendResponse,
+            MessageType::MsgHeartbeat => MessageKind::Heartbeat,
+            MessageType::MsgHeartbeatResponse => MessageKind::HeartbeatResponse,
+            MessageType::MsgRequestPreVote => MessageKind::RequestPreVote,
+            MessageType::MsgRequestPreVoteResponse => MessageKind::RequestPreVoteResponse,
+            MessageType::MsgRequestVote => MessageKind::RequestVote,
+            MessageType::MsgRequestVoteResponse => MessageKind::RequestVoteResponse,
+            MessageType::MsgSnapshot => MessageKind::Snapshot,
+            MessageType::MsgTimeoutNow => MessageKind::TimeoutNow,
+            MessageType::MsgReadIndex => MessageKind::ReadIndex,
+            MessageType::MsgReadIndexResp => MessageKind::ReadIndexResponse,
+            MessageType::MsgHup
+            | MessageType::MsgBeat
+            | MessageType::MsgPropose
+            | MessageType::MsgUnreachable
+            | MessageType::MsgSnapStatus
+            | MessageType::MsgCheckQuorum
+            | MessageType::MsgTransferLeader => MessageKind::Foreign,
+        }
+    }
+
     /// Whether it brings entries.
     pub(crate) fn has_entries(&self) -> bool {
         !self.0.entries.is_empty() && self.0.get_msg_type() == MessageType::MsgAppend
@@ -73,6 +129,30 @@ impl Message {
     /// a question for a read index.
     pub(super) fn promises_nothing(&self) -> bool {
         matches!(self.0.get_msg_type(), MessageType::MsgHeartbeatResponse | MessageType::MsgReadIndex)
+    }
+}
+
+/// In a few words.
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (m, kind) = (&self.0, self.kind());
+        write!(f, "{kind:?}")?;
+        match kind {
+            MessageKind::Append => match (m.entries.first(), m.entries.last()) {
+                (Some(first), Some(last)) if first.index < last.index => write!(f, " {}..{}", first.index, last.index)?,
+                (Some(only), _) => write!(f, " {}", only.index)?,
+                _ => write!(f, " commit {}", m.commit)?,
+            },
+            MessageKind::AppendResponse => write!(f, " {}", m.index)?,
+            MessageKind::Snapshot => write!(f, " {}", m.get_snapshot().get_metadata().index)?,
+            MessageKind::RequestPreVote
+            | MessageKind::RequestPreVoteResponse
+            | MessageKind::RequestVote
+            | MessageKind::RequestVoteResponse
+            | MessageKind::TimeoutNow => write!(f, " t{}", m.term)?,
+            _ => {}
+        }
+        if m.reject { f.write_str(" no") } else { Ok(()) }
     }
 }
 

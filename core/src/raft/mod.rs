@@ -14,5 +14,5 @@ mod node;
 
 pub use guard::Refused;
 pub use membership::Configuration;
-pub use message::Message;
+pub use message::{Message, MessageKind};
 pub(crate) use node::{ProposeError, RaftConfig, RaftNode, Ready};

@@ -90,6 +90,11 @@ pub fn length(header: &[u8; HEADER_BYTES]) -> Result<usize, FrameError> {
     Ok(length)
 }
 
+/// The frame's name, as its header has it.
+pub fn link_and_sequence(header: &[u8; HEADER_BYTES]) -> (u64, u64) {
+    ((&header[8..]).get_u64_le(), (&header[16..]).get_u64_le())
+}
+
 /// The frames of one peer's shard, in order, each once.
 #[derive(Clone, Debug, Default)]
 pub struct FrameReader {
@@ -107,7 +112,7 @@ impl FrameReader {
         if checksum(&frame) != (&frame[CHECKSUM_AT..]).get_u32_le() {
             return Err(FrameError("wrong checksum"));
         }
-        let (link, sequence) = ((&frame[8..]).get_u64_le(), (&frame[16..]).get_u64_le());
+        let (link, sequence) = link_and_sequence(header);
         if (link, sequence) <= (self.link, self.sequence) {
             return Ok(None);
         }

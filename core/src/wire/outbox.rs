@@ -64,8 +64,8 @@ impl Outbox {
         self.bytes.len()
     }
 
-    /// Takes an envelope into the last frame, or a new one. Answers its bytes.
-    pub fn push(&mut self, envelope: &Envelope) -> Result<&[u8], Lost> {
+    /// Takes an envelope into the last frame, or a new one. Answers the frame's number on its link, and the envelope's bytes.
+    pub fn push(&mut self, envelope: &Envelope) -> Result<(u64, &[u8]), Lost> {
         let link = self.link.ok_or(Lost::NoLink)?;
         if self.bytes.len() > self.bytes_max {
             return Err(Lost::Full);
@@ -77,7 +77,7 @@ impl Outbox {
         }
         let start = self.bytes.len();
         frame::encode_envelope(envelope, &mut self.bytes);
-        Ok(&self.bytes[start..])
+        Ok((self.sequence, &self.bytes[start..]))
     }
 
     /// Moves the frames that wait into `out`, whose room goes to those that come next.

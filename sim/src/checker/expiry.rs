@@ -25,7 +25,8 @@ pub fn check(timed: &Timed) -> Result<(), Violation> {
         let late_ms_max = if key.probe { LATE_MS_MAX } else { LATE_AFTER_FAULTS_MS_MAX };
         check_key(&calls, late_ms_max).map_err(|(law, at)| {
             let calls: String = calls.iter().map(|call| format!("\n  {call:?}")).collect();
-            Violation::new(law, format!("{name}: {at:?}; all that was asked about it:{calls}"))
+            let seen = format!("{name}: {at:?}; all that was asked about it:{calls}");
+            Violation { at_ms: Some(at.returned_ms), ..Violation::new(law, seen) }
         })?;
     }
     Ok(())

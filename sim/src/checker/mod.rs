@@ -30,12 +30,22 @@ pub struct Violation {
     pub law: &'static str,
     /// What was seen.
     pub seen: String,
+    /// When it could be seen, in simulated milliseconds, if not at the end of the run.
+    pub at_ms: Option<u64>,
+    /// In which group, if in one.
+    pub group: Option<GroupId>,
 }
 
 impl Violation {
     /// A broken law and what was seen.
     pub fn new(law: &'static str, seen: impl Into<String>) -> Violation {
-        Violation { law, seen: seen.into() }
+        Violation { law, seen: seen.into(), at_ms: None, group: None }
+    }
+
+    /// Seen in this operation's answer.
+    pub fn seen_in(self, operation: &Operation, group: GroupId) -> Violation {
+        let answered_ms = Some(operation.returned_ms).filter(|returned_ms| *returned_ms < u64::MAX);
+        Violation { at_ms: answered_ms.or(Some(operation.called_ms)), group: Some(group), ..self }
     }
 }
 
@@ -54,24 +64,35 @@ const STEPS_MAX: u64 = 3_000_000;
 
 /// Checks all that can be told from what the clients saw.
 pub fn check_history(history: &History) -> Result<(), Violation> {
-    versions::check(history)?;
-    durable::check(history)?;
-    scans::check(history)?;
-    local::check(history)?;
     let objects = history.by_object();
-    objects.iter().enumerate().try_for_each(|(object, operations)| check_object(history, ObjectId(object), operations))
+    let check = |(object, operations): (usize, &Vec<&Operation>)| check_object(history, ObjectId(object), operations);
+    let told = versions::check(history).and_then(|()| durable::check(history));
+    let told = told.and_then(|()| scans::check(history)).and_then(|()| local::check(history));
+    told.map_err(|violation| {
+        // Where it began is best known by the search.
+        let broken = objects.iter().enumerate().filter_map(|broken| check(broken).err());
+        let first = broken.filter(|broken| broken.at_ms.is_some()).min_by_key(|broken| broken.at_ms);
+        first.map_or(violation.clone(), |Violation { at_ms, group, .. }| Violation { at_ms, group, ..violation })
+    })?;
+    objects.iter().enumerate().try_for_each(check)
 }
 
 fn check_object(history: &History, object: ObjectId, operations: &[&Operation]) -> Result<(), Violation> {
-    let known = model::Versions::gather(operations.iter().copied())
-        .map_err(|seen| Violation::new(ONE_VERSION, describe(history, object, operations, &[], &seen)))?;
+    let gather = |operations: &[&Operation]| model::Versions::gather(operations.iter().copied());
+    let known = gather(operations).map_err(|seen| {
+        let violation = Violation::new(ONE_VERSION, describe(history, object, operations, &[], &seen));
+        let at = (1..=operations.len()).find(|&count| gather(&operations[..count]).is_err()).unwrap_or(1) - 1;
+        violation.seen_in(operations[at], history.groups[object.0])
+    })?;
     let first = model::State::first(history.own_buckets[object.0]);
     match linearizable::check(first, operations, &known, STEPS_MAX) {
         Verdict::Linearizable => Ok(()),
-        Verdict::Broken(longest) => Err(Violation::new(
-            "linearizability",
-            describe(history, object, operations, &longest, "no order of the operations explains the answers"),
-        )),
+        Verdict::Broken(longest) => {
+            let seen =
+                describe(history, object, operations, &longest, "no order of the operations explains the answers");
+            let at = &operations[stuck(operations, &longest)];
+            Err(Violation::new("linearizability", seen).seen_in(at, history.groups[object.0]))
+        }
         Verdict::Undecided => Err(Violation::new(
             UNDECIDED,
             describe(history, object, operations, &[], "undecided: the search ran out of steps"),
@@ -82,13 +103,16 @@ fn check_object(history: &History, object: ObjectId, operations: &[&Operation]) 
 /// How many operations around the place where the search got stuck are shown.
 const SHOWN_MAX: usize = 40;
 
+/// The first operation that the search could not place.
+fn stuck(operations: &[&Operation], longest: &[usize]) -> usize {
+    let is_left = |position: &usize| operations[*position].is_completed() && !longest.contains(position);
+    (0..operations.len()).find(is_left).unwrap_or(0)
+}
+
 fn describe(history: &History, object: ObjectId, operations: &[&Operation], longest: &[usize], what: &str) -> String {
     use std::fmt::Write as _;
     let mut text = format!("{what}; keys {:?} of group {}", history.names[object.0], history.groups[object.0]);
-    let stuck = (0..operations.len())
-        .find(|position| operations[*position].is_completed() && !longest.contains(position))
-        .unwrap_or(0);
-    let first = stuck.saturating_sub(SHOWN_MAX / 2);
+    let first = stuck(operations, longest).saturating_sub(SHOWN_MAX / 2);
     for (position, operation) in operations.iter().enumerate().skip(first).take(SHOWN_MAX) {
         let Operation { client, node, call, called, returned, outcome, called_ms, returned_ms, .. } = operation;
         let place = longest.iter().position(|&placed| placed == position);

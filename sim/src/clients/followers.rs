@@ -3,7 +3,7 @@
 use drey_core::request::{Operation, Reply};
 use drey_core::{Error, RequestId};
 
-use super::{Clients, State, TIMED_CLIENTS, Task};
+use super::{Clients, State, Task};
 use crate::scripts::{Answer, Place, Scene};
 use crate::shared::Shared;
 
@@ -17,7 +17,7 @@ pub struct Follower {
 
 impl Clients {
     pub(super) fn follower(&self, client: usize) -> Option<Follower> {
-        self.followers.get(client.checked_sub(self.plan.clients.clients + TIMED_CLIENTS)?).copied()
+        self.followers.get(client.checked_sub(self.plan.clients.clients + self.plan.clients.timed)?).copied()
     }
 
     /// The next step of a script.
