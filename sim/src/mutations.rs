@@ -19,7 +19,7 @@ const SOUND_SEEDS: u64 = 10;
 const SEEN_CHARS_MAX: usize = 200;
 
 /// What is found soonest, by the figures of `docs/mutations.md`.
-const SOONEST: &[u8] = &[];
+const SOONEST: &[u8] = &[7, 14, 15, 20, 23, 24, 30, 34, 36, 37];
 
 /// The faults to be put in.
 pub fn chosen(only: &[u8], quickest: Option<usize>) -> Vec<Mutation> {
