@@ -46,5 +46,5 @@ pub fn start_shard<S: Store>(
         machines.push(machine);
     }
     let shard = Shard::recover(config, seed, now, recovered)?;
-    Ok((shard, StorageWorker::new(store, machines)))
+    Ok((shard, StorageWorker::new(store, machines, log.next_epoch)))
 }

@@ -8,10 +8,10 @@ use drey_sim::pool;
 use drey_sim::run::run_plan;
 use drey_sim::trace::Text;
 
-/// Seeds are lied to until so many of them have broken a law.
-const BROKEN: usize = 4;
+/// Seeds are lied to until so many of them have broken the law that is meant: twice is no chance.
+const BROKEN: usize = 2;
 /// At most so many.
-const SEEDS_MAX: u64 = 16;
+const SEEDS_MAX: u64 = 40;
 
 /// A plan in which everything is asked.
 fn plan(seed: u64, lie: Option<Lie>) -> Plan {
@@ -20,11 +20,21 @@ fn plan(seed: u64, lie: Option<Lie>) -> Plan {
     Plan { asks, lie, ..Plan::draw(seed) }
 }
 
-/// The laws that the first seeds break, if they break one.
-fn laws_broken(lie: Lie) -> Vec<&'static str> {
+/// How many seeds break the law that is meant, and which laws others break.
+fn laws_broken(lie: Lie) -> (usize, Vec<&'static str>) {
     let seeds = (0..SEEDS_MAX).filter(|&seed| !Plan::draw(seed).is_dense());
-    let verdicts = seeds.map(|seed| run_plan(&plan(seed, Some(lie)), DriverKind::Queue, Text::None).verdict);
-    verdicts.filter_map(|verdict| Some(verdict.err()?.law)).take(BROKEN).collect()
+    let (mut meant, mut others) = (0, Vec::new());
+    for seed in seeds {
+        match run_plan(&plan(seed, Some(lie)), DriverKind::Queue, Text::None).verdict {
+            Err(violation) if violation.law == lie.law() => meant += 1,
+            Err(violation) => others.push(violation.law),
+            Ok(()) => {}
+        }
+        if meant == BROKEN {
+            break;
+        }
+    }
+    (meant, others)
 }
 
 #[test]
@@ -40,11 +50,10 @@ fn without_a_lie_nothing_is_broken() {
 fn each_lie_breaks_its_law() {
     let mut wrong = Vec::new();
     let broken = |number: u64| laws_broken(Lie::ALL[number as usize]);
-    pool::each(0..Lie::ALL.len() as u64, pool::cores(), broken, |number, laws| {
+    pool::each(0..Lie::ALL.len() as u64, pool::cores(), broken, |number, (meant, others)| {
         let lie = Lie::ALL[number as usize];
-        let meant = laws.iter().filter(|law| **law == lie.law()).count();
-        if meant + 1 < BROKEN {
-            wrong.push(format!("{lie:?} should break {:?} and broke {laws:?}", lie.law()));
+        if meant < BROKEN {
+            wrong.push(format!("{lie:?} should break {:?}, did so {meant} times, and broke {others:?}", lie.law()));
         }
         true
     });

@@ -45,8 +45,10 @@ pub(super) struct Scans<V> {
 }
 
 impl<V: Read> Scans<V> {
-    pub(super) fn new() -> Scans<V> {
-        Scans { open: BTreeMap::new(), closed: VecDeque::new(), last_id: 0, refused: 0 }
+    /// Whoever goes on with a view that it had before a restart must not get another's pages: no number comes twice.
+    pub(super) fn new(epoch: u32) -> Scans<V> {
+        let last_id = u64::from(epoch) << 32;
+        Scans { open: BTreeMap::new(), closed: VecDeque::new(), last_id, refused: 0 }
     }
 
     /// Answers the first page. Only a scan that has more of them costs a view.

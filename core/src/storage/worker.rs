@@ -32,12 +32,12 @@ pub struct StorageWorker<S: Store> {
 }
 
 impl<S: Store> StorageWorker<S> {
-    /// A worker for these groups, each as [`Machine::load`] found it in `store`.
-    pub fn new(store: S, machines: impl IntoIterator<Item = Machine>) -> StorageWorker<S> {
+    /// A worker for these groups, each as [`Machine::load`] found it in `store`. `epoch` is the log's: another one with each start.
+    pub fn new(store: S, machines: impl IntoIterator<Item = Machine>, epoch: u32) -> StorageWorker<S> {
         StorageWorker {
             store,
             machines: machines.into_iter().map(|machine| (machine.group(), machine)).collect(),
-            scans: Scans::new(),
+            scans: Scans::new(epoch),
             sending: BTreeMap::new(),
             staging: BTreeMap::new(),
         }

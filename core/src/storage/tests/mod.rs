@@ -20,7 +20,7 @@ const GROUPS: u32 = 1;
 
 fn worker(store: MemoryStore) -> StorageWorker<MemoryStore> {
     let machines = [GroupId(0), GROUP].map(|group| Machine::load(&store, group, GROUPS).unwrap());
-    StorageWorker::new(store, machines)
+    StorageWorker::new(store, machines, 1)
 }
 
 fn name(name: &str) -> BucketName {

@@ -315,7 +315,7 @@ fn a_wiped_group_is_at_its_beginning() {
 fn a_purge_does_not_touch_the_other_groups() {
     let store = MemoryStore::new();
     let machines = [1, 2, 3].map(|group| Machine::load(&store, GroupId(group), 3).unwrap());
-    let mut worker = StorageWorker::new(store, machines);
+    let mut worker = StorageWorker::new(store, machines, 1);
     // One bucket in each group.
     let names: Vec<_> = (1..=3)
         .map(|group| {
