@@ -495,10 +495,11 @@ def check_cluster(node):
         for name, address in [("", "h:1"), ("a b", "h:1"), ("ok", "nowhere"), ("ok", "h:99999")]:
             request = drey.JoinRequest(name=name, address=address)
             expect_error(lambda request=request: node.cluster.Join(request, timeout=TIMEOUT_S), *invalid)
-        expect_error(lambda: node.cluster.Remove(drey.RemoveRequest(name="nobody"), timeout=TIMEOUT_S), *invalid)
-        expect_error(lambda: node.cluster.Remove(drey.RemoveRequest(id=1 << 40), timeout=TIMEOUT_S), *invalid)
+        missing = (grpc.StatusCode.NOT_FOUND, "not_found")
+        expect_error(lambda: node.cluster.Remove(drey.RemoveRequest(name="nobody"), timeout=TIMEOUT_S), *missing)
+        expect_error(lambda: node.cluster.Remove(drey.RemoveRequest(id=1 << 40), timeout=TIMEOUT_S), *missing)
         to_nobody = drey.TransferLeaderRequest(to=1 << 40)
-        expect_error(lambda: node.cluster.TransferLeader(to_nobody, timeout=TIMEOUT_S), *invalid)
+        expect_error(lambda: node.cluster.TransferLeader(to_nobody, timeout=TIMEOUT_S), *missing)
 
     @check("Cluster.Status tells the limits")
     def _():

@@ -184,7 +184,7 @@ impl Members {
         let stay = self.by_id.values().filter(|member| member.id != id && member.leaving.is_none()).count();
         match self.by_id.get_mut(&id) {
             None if id.0 < self.next_id => Ok(()),
-            None => Err(Error::invalid(format!("there is no member with the id {id}"))),
+            None => Err(Error::NotFound(format!("there is no member with the id {id}"))),
             Some(member) if member.leaving.is_some() => Ok(()),
             Some(member) if stay == 0 => {
                 Err(Error::Refused(format!("{} is the last member: stop it instead of removing it", member.name)))
