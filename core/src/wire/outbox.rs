@@ -2,13 +2,15 @@
 //! link, is lost, as Raft expects. What waits when a link breaks is lost with it.
 
 use super::{Envelope, frame};
+use crate::limits::{ENTRY_BYTES_MAX, FRAME_BYTES_MAX, REPLY_BYTES_MAX};
 
 /// What may wait for a link, in bytes.
 pub const OUTBOX_BYTES_MAX: usize = 32 << 20;
 /// A frame that is longer takes no more envelopes.
 const FRAME_BYTES_FULL: usize = 4 << 20;
 
-const _: () = assert!(FRAME_BYTES_FULL < crate::limits::FRAME_BYTES_MAX);
+// Such a frame may still get the largest envelope: an entry, or an answer to a forwarded write.
+const _: () = assert!(FRAME_BYTES_FULL + ENTRY_BYTES_MAX + REPLY_BYTES_MAX < FRAME_BYTES_MAX);
 
 /// Why an envelope is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +167,6 @@ mod tests {
         outbox.take(&mut bytes);
         let frames = frames(bytes.into());
         assert_eq!(frames.len(), OUTBOX_BYTES_MAX.div_ceil(FRAME_BYTES_FULL));
-        assert!(frames.iter().all(|frame| frame.len() < crate::limits::FRAME_BYTES_MAX));
+        assert!(frames.iter().all(|frame| frame.len() < FRAME_BYTES_MAX));
     }
 }
