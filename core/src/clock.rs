@@ -234,9 +234,12 @@ impl GroupClock {
 /// What the clock shows at least, by what a quorum told.
 fn begin_ms(told: &[Told]) -> u64 {
     let begun = told.iter().filter(|told| told.clock_ms > 0);
-    let terms = begun.map(|told| told.term);
-    let newest = if is_on(Mutation::ClockGoesBack) { terms.min() } else { terms.max() }.unwrap_or_default();
+    let terms = begun.clone().map(|told| told.term);
+    let newest = terms.max().unwrap_or_default();
     let shown = |told: &mut dyn Iterator<Item = &Told>| told.map(|told| told.clock_ms).max().unwrap_or_default();
+    if is_on(Mutation::ClockGoesBack) {
+        return begun.map(|told| told.clock_ms).min().unwrap_or_default();
+    }
     if told.iter().any(|told| told.term == newest && told.has_counted()) {
         shown(&mut told.iter().filter(|told| told.term == newest))
     } else if told.iter().any(Told::has_counted) {

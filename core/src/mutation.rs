@@ -49,7 +49,7 @@ mutations! {
     WipedNodeVotes = 18, "a node that lost its disk is accepted under its old id";
     HangingDiskLeads = 19, "a leader whose disk hangs keeps its leadership";
     ExpiryByOwnClock = 20, "what a read takes for expired is decided by the node's own wall clock";
-    ClockGoesBack = 21, "a new leader goes on from a deposed leader's clock, and stamps that fall are accepted";
+    ClockGoesBack = 21, "a new leader goes on from the oldest stamp that it is told of, and stamps that fall are accepted";
     NoPreVote = 22, "nobody asks for pre-votes";
     RetryAppliedTwice = 23, "a write that was applied is applied again when it comes again";
     SessionsNotInSnapshot = 24, "sessions are left out of snapshots";
@@ -69,8 +69,9 @@ mutations! {
     NewcomersAreStrangers = 43, "who knows of more changes of the members is refused like any stranger";
     CarriedFasterThanWritten = 44, "the next segment is cleared while what the last one held is not written yet";
     WayNotCounted = 45, "for what a wall clock shows, the time until the answer came does not count";
-    LoneVoterLeadsEarly = 46, "a lone voter sends entries before its vote for itself is synced";
+    LoneVoterLeadsEarly = 46, "a lone voter leads before its vote for itself is synced";
     IdleLearnerWaits = 47, "a learner whose link broke is not promoted until something is written";
+    RemovedCampaigns = 48, "who takes its leader for dead campaigns though it was removed";
     // Planted by somebody who looked at the code and not at the laws.
     ServedOneEarly = 51, "a read is served when the entry before the one it waits for is applied";
     FirstOfBatchStays = 52, "of a batch that is refused, the first operation stays";

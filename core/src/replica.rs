@@ -480,7 +480,8 @@ impl Replica {
 
     fn notice_roles(&mut self, turn: &mut Turn) {
         // What it votes for may still be on its way to the disk, if it needs no other vote: then it could lead in the term again.
-        let leads = self.raft.is_leader() && self.durable_term == self.raft.term();
+        let is_elected = self.durable_term == self.raft.term() || is_on(Mutation::LoneVoterLeadsEarly);
+        let leads = self.raft.is_leader() && is_elected;
         let led = leads.then(|| self.raft.term());
         if self.led_term != led {
             if self.led_term.is_some() {

@@ -16,7 +16,7 @@ use crate::output::{Event, Output};
 use crate::placement::{all_groups, shard_of};
 use crate::proposals::{Answer, Waiter};
 use crate::replica::{Replica, Turn};
-use crate::request::{Command, LimitStatus, Operation, ReadMode, ReadOp, Reply, Request, ShardStatus};
+use crate::request::{Command, GroupStatus, LimitStatus, Operation, ReadMode, ReadOp, Reply, Request, ShardStatus};
 use crate::requests::{Pending, Requests, Stage};
 use crate::retention::Retention;
 use crate::spread::Offer;
@@ -499,6 +499,21 @@ impl Shard {
             leader_changes: self.replicas.values().map(|replica| replica.leader_changes).sum(),
             limits: self.limits(),
         }
+    }
+
+    /// One of its groups.
+    pub fn group_status(&self, group: GroupId) -> Option<GroupStatus> {
+        self.replicas.get(&group).map(Replica::status)
+    }
+
+    /// Whether this node asks for votes of a group that count.
+    pub fn is_candidate(&self, group: GroupId) -> bool {
+        self.replicas.get(&group).is_some_and(|replica| replica.raft.is_candidate())
+    }
+
+    /// Whether this node leads a group whose log may hold a change of the configuration that is not applied.
+    pub fn is_unsettled(&self, group: GroupId) -> bool {
+        self.replicas.get(&group).is_some_and(|replica| replica.raft.is_leader() && !replica.raft.is_settled())
     }
 
     fn limits(&self) -> Vec<LimitStatus> {

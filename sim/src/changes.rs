@@ -5,7 +5,7 @@ use std::fmt;
 
 use clap::{Args, ValueEnum};
 
-use crate::plan::Plan;
+use crate::plan::{HuntPlan, Plan};
 
 /// What can be left out of a run altogether.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -24,6 +24,12 @@ pub enum Cause {
     DeathsAtStart,
     /// Processes that stand still.
     Pauses,
+    /// Disks that hang until their machines lose power.
+    Stalls,
+    /// Ways on which all waits.
+    Clogs,
+    /// Faults that wait for their moment.
+    Hunts,
     /// Whiles of heavy loss.
     Storms,
     /// Lost datagrams.
@@ -96,6 +102,9 @@ impl Cause {
             Cause::DeathsInTurns => weights.die_in_turn = 0,
             Cause::DeathsAtStart => plan.die_at_start = 0,
             Cause::Pauses => weights.pause = 0,
+            Cause::Stalls => weights.stall = 0,
+            Cause::Clogs => weights.clog = 0,
+            Cause::Hunts => plan.hunts = HuntPlan::default(),
             Cause::Storms => weights.storm = 0,
             Cause::Loss => plan.network.loss = 0,
             Cause::Duplication => plan.network.duplication = 0,
@@ -182,6 +191,14 @@ impl Changes {
         *self == Changes::default()
     }
 
+    /// Whether there is less of anything. With a mutation alone a run is what it is for `mutations`.
+    fn leaves_out(&self) -> bool {
+        #[cfg(feature = "mutations")]
+        return Changes { mutation: None, ..self.clone() } != Changes::default();
+        #[cfg(not(feature = "mutations"))]
+        return !self.is_empty();
+    }
+
     /// A seed's plan with these changes.
     pub fn plan(&self, seed: u64) -> Plan {
         self.apply(&Plan::draw(seed))
@@ -203,7 +220,7 @@ impl Changes {
         plan.faults_ms = self.faults_ms.unwrap_or(plan.faults_ms);
         plan.seed = self.chance_of.unwrap_or(plan.seed);
         plan.disks_lie |= self.disks_lie;
-        if !self.is_empty() {
+        if self.leaves_out() {
             // It is to fail, not to prove anything.
             (plan.completed_min, plan.simulated_ms_min) = (0, 0);
         }

@@ -41,7 +41,7 @@ pub struct Performer<'a> {
     /// How fast disk and store are.
     pub storage: &'a StoragePlan,
     /// What is written is not synced before.
-    pub disk_hangs_until_ms: u64,
+    pub disk_hangs_until_ms: &'a mut u64,
     /// Draws delays.
     pub rng: &'a mut Rng,
     /// The shard's storage thread.
@@ -58,6 +58,8 @@ pub struct Performer<'a> {
     pub shared: &'a mut Shared,
     /// A death to come.
     pub doom: &'a mut Option<Doom>,
+    /// A death whose time is known.
+    pub stall: &'a mut Option<(u64, Death)>,
     /// It came.
     pub died: &'a mut Option<Death>,
     /// To clients.
@@ -97,7 +99,7 @@ impl Effects for Performer<'_> {
                 let (node, number) = (self.node, self.number);
                 let hash = xxh3_64(&bytes);
                 self.shared.trace.identified(&hash, format_args!("n{node}.{number} -> {ticket:?} {write:?}"));
-                let due_ms = self.synced_ms();
+                let due_ms = self.synced_ms(write.len());
                 let fails = self.storage.one_fails_in > 0 && self.rng.below(self.storage.one_fails_in) == 0;
                 let started = self.disk.write(write.segment, write.offset, bytes, hash);
                 let completion = if fails { Completion::LogFails } else { Completion::Log };
@@ -107,7 +109,7 @@ impl Effects for Performer<'_> {
                 let log = self.config.log_config();
                 let mut header = vec![0; BLOCK_BYTES];
                 log.header(segment).encode_into(&mut header);
-                let due_ms = self.synced_ms();
+                let due_ms = self.synced_ms(0);
                 let bytes = log.segment_bytes as usize;
                 let started = self.disk.prepare(segment, header, bytes, &mut self.shared.faults);
                 started.map(|op| self.pending.push(due_ms, Completion::Segment(self.number, segment, op)))
@@ -190,7 +192,12 @@ impl Performer<'_> {
             Behind::Promise => Some(matches!(output, Output::WriteLog(_, write) if write.is_promise())),
         };
         if let Some(is_it) = awaited {
-            if is_it {
+            if is_it && doom.stalls_ms > 0 {
+                let until_ms = self.shared.now_ms + doom.stalls_ms;
+                *self.disk_hangs_until_ms = until_ms;
+                *self.stall = Some((until_ms, doom.death));
+                *self.doom = None;
+            } else if is_it {
                 // The next effect, then, whatever it is, does not happen; or one of the next, when messages are sent behind a write.
                 doom.effects = if doom.behind == Behind::Promise { self.rng.below(EFFECTS_BEHIND_MAX) } else { 0 };
                 doom.behind = Behind::Anything;
@@ -206,8 +213,10 @@ impl Performer<'_> {
         true
     }
 
-    fn synced_ms(&mut self) -> u64 {
-        (self.shared.now_ms + self.sync_ms()).max(self.disk_hangs_until_ms)
+    /// When so many bytes will be synced.
+    fn synced_ms(&mut self, bytes: usize) -> u64 {
+        let written_ms = bytes as u64 / self.storage.log_bytes_per_ms;
+        (self.shared.now_ms + written_ms + self.sync_ms()).max(*self.disk_hangs_until_ms)
     }
 
     fn sync_ms(&mut self) -> u64 {

@@ -27,6 +27,8 @@ kinds! {
     Duplicated = "duplicated",
     /// A datagram was held back.
     Delayed = "delayed",
+    /// A datagram waited with all others of its way.
+    Clogged = "clogged",
     /// A datagram arrived behind one that was sent after it.
     Reordered = "reordered",
     /// A datagram ran into a partition that cuts both ways.
@@ -43,6 +45,8 @@ kinds! {
     PowerCutOfAll = "power cut of all",
     /// A process died between two effects of one turn.
     DiedInTurn = "died in a turn",
+    /// A machine lost power after its disk had hung for a while.
+    DiedStalled = "died stalled",
     /// A machine lost power while it started.
     DiedAtStart = "died at start",
     /// A log write that was not synced is gone.
@@ -87,6 +91,16 @@ kinds! {
     LinkFull = "link full",
     /// A node was cut off from the others in a calm cluster, and came back.
     WasAway = "was away",
+    /// A leader was cut off soon after it was elected.
+    LeaderCutOff = "leader cut off",
+    /// Of two candidates of a term, one won, and was asked for the other's vote later.
+    VotedTwice = "vote held back",
+    /// A leader was new, or changing the configuration, and the others' answers waited.
+    LeaderHeldUp = "leader held up",
+    /// Members that knew of a change of the configuration were parted from those that did not.
+    Parted = "parted by configuration",
+    /// A member that was to leave was cut off.
+    LeaverCutOff = "leaver cut off",
     /// A bit of a log changed that was synced.
     BitLost = "bit lost",
     /// A member that had lost its disk came back under its old name.

@@ -26,6 +26,10 @@ pub enum Act {
     Doom(usize, Doom),
     /// A node's process stands still for so many milliseconds.
     Pause(usize, u64),
+    /// A node's disk hangs for so many milliseconds, and then it loses power.
+    Stall(usize, u64),
+    /// What is sent on these ways arrives then, and not before.
+    Clog(Vec<(usize, usize)>, u64),
     /// So much of everything is lost, in per mille.
     Loss(u32),
     /// A node's wall clock is set so many milliseconds off; all others are right from now on.
@@ -100,9 +104,12 @@ impl Injector {
             power_cut_of_all,
             die_in_turn,
             pause,
+            stall,
+            clog,
             storm,
         } = self.plan.weights;
-        let weights = [split, one_way, client_cut_off, kill, power_cut, power_cut_of_all, die_in_turn, pause, storm];
+        let weights =
+            [split, one_way, client_cut_off, kill, power_cut, power_cut_of_all, die_in_turn, pause, stall, clog, storm];
         let all: u64 = weights.iter().sum();
         if all == 0 {
             return None;
@@ -127,9 +134,16 @@ impl Injector {
                 let death = if self.rng.chance(700) { Death::PowerCut } else { Death::Kill };
                 let behind = *self.rng.pick(&[Behind::Anything, Behind::Write, Behind::FirstWrite, Behind::Promise]);
                 let effects_max = if behind == Behind::Promise { 40 } else { 400 };
-                Act::Doom(node, Doom { effects: self.rng.between(1, effects_max), behind, death })
+                let stalls_ms = if self.rng.chance(500) { self.stall_ms() } else { 0 };
+                Act::Doom(node, Doom { effects: self.rng.between(1, effects_max), behind, stalls_ms, death })
             }
             7 => Act::Pause(node, self.rng.between(100, 3_000)),
+            8 => Act::Stall(node, self.stall_ms()),
+            9 if is_alone => return None,
+            9 => {
+                let length_ms = self.length_ms();
+                Act::Clog(self.one_sided(node), now_ms + length_ms)
+            }
             _ => {
                 let length_ms = self.rng.between(200, 2_000);
                 self.end(now_ms + length_ms, Act::Loss(self.plan.network.loss));
@@ -164,23 +178,38 @@ impl Injector {
     }
 
     fn one_way(&mut self, now_ms: u64, node: usize) -> Act {
+        let ways = self.one_sided(node);
+        self.cut(now_ms, ways)
+    }
+
+    /// All ways to a node, or all from it, or one of them.
+    fn one_sided(&mut self, node: usize) -> Vec<(usize, usize)> {
         let others = (1..=self.plan.hosts()).filter(|&other| other != node);
         let heard = self.rng.chance(500);
         let mut ways: Vec<_> = others.map(|other| if heard { (other, node) } else { (node, other) }).collect();
         if self.rng.chance(400) {
             ways.truncate(1);
         }
-        self.cut(now_ms, ways)
+        ways
+    }
+
+    /// How long a disk hangs, before its machine loses power.
+    fn stall_ms(&mut self) -> u64 {
+        self.rng.between(10, 600)
+    }
+
+    fn length_ms(&mut self) -> u64 {
+        if self.rng.chance(800) { self.rng.between(100, 1_500) } else { self.rng.between(1_500, 5_000) }
     }
 
     fn cut(&mut self, now_ms: u64, ways: Vec<(usize, usize)>) -> Act {
-        let length_ms =
-            if self.rng.chance(800) { self.rng.between(100, 1_500) } else { self.rng.between(1_500, 5_000) };
+        let length_ms = self.length_ms();
         self.end(now_ms + length_ms, Act::Heal(ways.clone()));
         Act::Cut(ways)
     }
 
-    fn end(&mut self, at_ms: u64, act: Act) {
+    /// This happens then.
+    pub fn end(&mut self, at_ms: u64, act: Act) {
         self.count += 1;
         self.ends.insert((at_ms, self.count), act);
     }

@@ -33,6 +33,7 @@ pub mod driver;
 pub mod effects;
 pub mod faults;
 pub mod history;
+pub mod hunts;
 pub mod identity;
 pub mod injector;
 pub mod lies;

@@ -220,6 +220,9 @@ fn explore(
             println!("{}", report::line(&report));
             print_failure(&report);
         }
+        if !failed && !report.counts() {
+            println!("{}", report::line(&report));
+        }
         if totals.seeds.is_multiple_of(PROGRESS_EVERY) {
             println!("{}", totals.progress(started.elapsed(), runs_each));
         }

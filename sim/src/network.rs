@@ -35,8 +35,12 @@ pub struct Network {
     pub rates: NetworkPlan,
     /// By sender and receiver, as the driver was told.
     cuts: BTreeMap<(usize, usize), Cut>,
-    /// By receiver: what arrived, by the time when it may be received and a drawn number.
+    /// By sender and receiver: until then all that is sent waits, and then it arrives in the order in which it was sent.
+    clogs: BTreeMap<(usize, usize), u64>,
+    /// By receiver: what arrived, by the time when it may be received and a drawn number; what waited, by its count.
     held: Vec<BTreeMap<(u64, u64), Datagram>>,
+    /// How many datagrams waited.
+    waited: u64,
     /// How many datagrams were sent.
     pub sent: u64,
 }
@@ -45,12 +49,22 @@ impl Network {
     /// A network for so many hosts.
     pub fn new(rng: Rng, rates: NetworkPlan, hosts: usize) -> Network {
         let held = (0..hosts).map(|_| BTreeMap::new()).collect();
-        Network { rng, rates, cuts: BTreeMap::new(), held, sent: 0 }
+        Network { rng, rates, cuts: BTreeMap::new(), clogs: BTreeMap::new(), held, waited: 0, sent: 0 }
     }
 
     /// Notes what the driver was told.
     pub fn set_cut(&mut self, from: usize, to: usize, cut: Cut) {
         self.cuts.insert((from, to), cut);
+    }
+
+    /// What is sent on these ways waits until then.
+    pub fn clog(&mut self, ways: &[(usize, usize)], until_ms: u64) {
+        self.clogs.extend(ways.iter().map(|&way| (way, until_ms)));
+    }
+
+    /// Nothing waits that is sent from now on.
+    pub fn unclog(&mut self) {
+        self.clogs.clear();
     }
 
     /// Sends, from within the sending host.
@@ -80,6 +94,12 @@ impl Network {
             faults.happened(Fault::Delayed);
             not_before_ms = now_ms + self.rng.between(5, rates.delay_ms_max);
         }
+        if let Some(&until_ms) = self.clogs.get(&(from, to))
+            && until_ms > now_ms
+        {
+            faults.happened(Fault::Clogged);
+            not_before_ms = not_before_ms.max(until_ms);
+        }
         net.send(to, Datagram { from, is_copy: false, not_before_ms, body: body.clone() })?;
         if between_nodes && self.rng.chance(rates.duplication) {
             let not_before_ms = now_ms + self.rng.between(0, rates.delay_ms_max);
@@ -92,7 +112,13 @@ impl Network {
     pub fn receive(&mut self, net: &mut dyn Net, to: usize, now_ms: u64, faults: &mut Faults) -> Vec<Datagram> {
         let held = &mut self.held[to];
         while let Some(datagram) = net.receive() {
-            held.insert((datagram.not_before_ms.max(now_ms), self.rng.next_u64()), datagram);
+            let place = if datagram.not_before_ms > now_ms {
+                self.waited += 1;
+                self.waited
+            } else {
+                self.rng.next_u64()
+            };
+            held.insert((datagram.not_before_ms.max(now_ms), place), datagram);
         }
         let mut due = Vec::new();
         while let Some(first) = held.first_entry()

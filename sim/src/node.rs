@@ -59,6 +59,8 @@ pub struct Doom {
     pub effects: u64,
     /// Then one of these.
     pub behind: Behind,
+    /// From then on what it writes is not synced, for so long.
+    pub stalls_ms: u64,
     /// Then this.
     pub death: Death,
 }
@@ -165,6 +167,11 @@ impl Node {
         self.part.as_ref().filter(|part| !part.impostor)
     }
 
+    /// Whether it would tell another disk from the one that this member had.
+    pub fn knows(&self, part: &Part) -> bool {
+        self.known.incarnations.get(&part.id) == Some(&part.incarnation)
+    }
+
     /// Starts anew on an empty disk, under the id that it had.
     pub fn come_back(&mut self, part: Part) {
         let incarnation = Incarnation(self.rng.next_u64() >> 1);
@@ -174,6 +181,12 @@ impl Node {
     /// Changes a bit of what its log had synced. False: there is none of which it can know.
     pub fn lose_bit(&mut self, number: u64) -> bool {
         self.has_rotted = self.disk.rot(number);
+        self.has_rotted
+    }
+
+    /// Changes a bit near the end of each of its chains. False: there is none of which it can know.
+    pub fn lose_last_bits(&mut self, number: u64) -> bool {
+        self.has_rotted = self.disk.rot_ends(number);
         self.has_rotted
     }
 

@@ -14,6 +14,9 @@ const MEMBERS_WANTED_MAX: usize = 5;
 /// The fewest.
 pub const MEMBERS_WANTED_MIN: usize = 3;
 
+/// An operator who is in no hurry rests for so long at least.
+const REST_MS_MIN: u64 = 200;
+
 /// What a host is to the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -76,15 +79,24 @@ pub struct Operator {
     every_ms: u64,
     disks_are_lost: bool,
     bits_are_lost: bool,
+    leavers_cut_off: u32,
 }
 
 impl Operator {
     /// That of a plan.
     pub fn new(plan: &Plan) -> Operator {
         let mut rng = Rng::stream(plan.seed, "operator", 0);
-        let Plan { change_every_ms, disks_are_lost, bits_are_lost, .. } = *plan;
-        let doing = Doing::Nothing(rng.between(0, 2 * change_every_ms));
-        Operator { rng, doing, lost: None, every_ms: change_every_ms, disks_are_lost, bits_are_lost }
+        let Plan { change_every_ms, disks_are_lost, bits_are_lost, hunts, .. } = *plan;
+        let doing = Doing::Nothing(plan.changes_begin_ms + rng.between(0, 2 * change_every_ms));
+        Operator {
+            rng,
+            doing,
+            lost: None,
+            every_ms: change_every_ms,
+            disks_are_lost,
+            bits_are_lost,
+            leavers_cut_off: hunts.leavers,
+        }
     }
 
     /// What to begin now, if anything. `settled`: every group has the members as its voters, so that one of three may be lost.
@@ -115,6 +127,17 @@ impl Operator {
         (*self.rng.pick(&aftermaths), *self.rng.pick(others))
     }
 
+    /// How long the member that is told to leave is cut off, if it is.
+    pub fn leaver_cut_off_ms(&mut self, election_ms: u64) -> Option<u64> {
+        let cut_off = self.rng.chance(self.leavers_cut_off);
+        cut_off.then(|| self.rng.between(election_ms / 8, 2 * election_ms))
+    }
+
+    /// Whether the disk that is lost is lost because the power failed everywhere.
+    pub fn is_outage(&mut self) -> bool {
+        self.rng.chance(300)
+    }
+
     /// A bit to change.
     pub fn number(&mut self) -> u64 {
         self.rng.next_u64()
@@ -122,7 +145,7 @@ impl Operator {
 
     /// Does nothing for a while.
     pub fn rest(&mut self, now_ms: u64) {
-        self.doing = Doing::Nothing(now_ms + self.rng.between(200, 2 * self.every_ms));
+        self.doing = Doing::Nothing(now_ms + self.rng.between(self.every_ms.min(REST_MS_MIN), 2 * self.every_ms));
     }
 }
 

@@ -11,6 +11,9 @@ use crate::run::{COMPLETED_MIN, SIMULATED_MS_MIN};
 /// The most shards of a node.
 pub const SHARDS_MAX: u64 = 4;
 
+/// A disk that takes so many bytes each millisecond is fast.
+const FAST_LOG_BYTES_PER_MS: u64 = 1 << 20;
+
 /// So many clients are many.
 const DENSE_CLIENTS_MIN: usize = 80;
 
@@ -29,6 +32,8 @@ pub struct Plan {
     pub spares: usize,
     /// Between two changes of who the members are, about.
     pub change_every_ms: u64,
+    /// Nobody joins or leaves before.
+    pub changes_begin_ms: u64,
     /// Groups that hold buckets.
     pub groups: u32,
     /// Of each node at its first start.
@@ -73,6 +78,8 @@ pub struct Plan {
     pub asks: AskPlan,
     /// How likely each planned fault is, beside the others.
     pub weights: FaultWeights,
+    /// Faults that wait for their moment.
+    pub hunts: HuntPlan,
     /// The disks say that a write is synced when it is not: no seed decides that, tests of the checkers do.
     pub disks_lie: bool,
     /// Answers are changed on their way to the clients: as above, tests of the checkers decide that.
@@ -105,6 +112,8 @@ pub struct NetworkPlan {
 pub struct StoragePlan {
     /// A log write with its sync, mostly.
     pub sync_ms_max: u64,
+    /// What a shard's log writes takes longer by a millisecond for so many bytes.
+    pub log_bytes_per_ms: u64,
     /// A storage job, mostly.
     pub job_ms_max: u64,
     /// Writes that take long.
@@ -163,8 +172,34 @@ pub struct FaultWeights {
     pub die_in_turn: u64,
     /// A process that stands still.
     pub pause: u64,
+    /// A disk that hangs until its machine loses power.
+    pub stall: u64,
+    /// Ways on which all waits.
+    pub clog: u64,
     /// A while of heavy loss.
     pub storm: u64,
+}
+
+/// Faults that wait for their moment, which chance alone would seldom meet. In per mille of these moments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HuntPlan {
+    /// A leader was elected: it is cut off soon.
+    pub leaders: u32,
+    /// A leader was elected while another campaigns in the same term: that one's question comes when it leads no more.
+    pub rivals: u32,
+    /// A leader was elected, or changes the configuration: what the others answer takes long.
+    pub unsettled: u32,
+    /// Members know different configurations: those who know the latest are parted from the others.
+    pub configurations: u32,
+    /// A member is to leave: it is cut off for a while. This one needs no group to be watched.
+    pub leavers: u32,
+}
+
+impl HuntPlan {
+    /// Whether a group is watched.
+    pub fn watches(&self) -> bool {
+        self.leaders + self.rivals + self.unsettled + self.configurations > 0
+    }
 }
 
 impl Plan {
@@ -180,6 +215,7 @@ impl Plan {
             nodes,
             spares: 0,
             change_every_ms: 0,
+            changes_begin_ms: 0,
             groups: rng.between(2, 4) as u32,
             shards: (0..nodes).map(|_| rng.between(1, SHARDS_MAX) as u32).collect(),
             timing: Timing {
@@ -218,6 +254,7 @@ impl Plan {
             },
             storage: StoragePlan {
                 sync_ms_max: rng.between(0, 15),
+                log_bytes_per_ms: FAST_LOG_BYTES_PER_MS,
                 job_ms_max: rng.between(0, 15),
                 slow_sync: sometimes(rng, 20),
                 slow_job: sometimes(rng, 20),
@@ -247,8 +284,11 @@ impl Plan {
                 power_cut_of_all: rng.below(2),
                 die_in_turn: 1 + rng.below(5),
                 pause: rng.below(3),
+                stall: rng.below(4),
+                clog: rng.below(3),
                 storm: rng.below(2),
             },
+            hunts: HuntPlan::default(),
             disks_lie: false,
             lie: None,
             minority_stays_down: rng.chance(250),
@@ -264,6 +304,7 @@ impl Plan {
         if syncs.chance(300) {
             plan.storage.one_fails_in = syncs.between(300, 3_000);
         }
+        plan.hunt();
         plan.contend();
         plan.ask_densely();
         plan.begin_alone();
@@ -280,8 +321,31 @@ impl Plan {
         self.spares = 4;
         self.change_every_ms = rng.between(200, 1_000);
         self.shards = (0..self.hosts()).map(|_| rng.between(1, SHARDS_MAX) as u32).collect();
+        self.changes_begin_ms = if rng.chance(500) { rng.below(10_000) } else { 0 };
         self.clients.begin_ms = rng.below(8_000);
         self.minority_stays_down = false;
+    }
+
+    /// In some of the seeds faults wait for their moment.
+    fn hunt(&mut self) {
+        let rng = &mut Rng::stream(self.seed, "hunts", 0);
+        if !rng.chance(400) {
+            return;
+        }
+        self.hunts = HuntPlan {
+            leaders: *rng.pick(&[0, 300, 600, 900]),
+            rivals: 800,
+            unsettled: *rng.pick(&[0, 500]),
+            configurations: if self.spares > 0 { 500 } else { 0 },
+            leavers: 400,
+        };
+        if self.hunts.leaders > 0 && rng.chance(500) {
+            // What a new leader has of its own is on its way apart from what it found.
+            self.transfer.append_bytes_max = 1;
+        }
+        if self.spares > 0 && rng.chance(500) {
+            self.change_every_ms = rng.between(50, 500);
+        }
     }
 
     /// In some of the seeds members are quick to take each other for dead and quick to return, so that several campaign in one term,
@@ -315,6 +379,9 @@ impl Plan {
         if rng.chance(150) {
             self.clients.clients = rng.between(DENSE_CLIENTS_MIN as u64, DENSE_CLIENTS_MIN as u64 + 20) as usize;
             self.clients.think_ms_max = rng.between(5, 30);
+            if rng.chance(200) {
+                self.storage.log_bytes_per_ms = rng.between(300, 3_000);
+            }
             // Their states are large.
             self.transfer.chunk_bytes = TransferLimits::default().chunk_bytes;
             (self.timing.tick_ms, self.timing.election_ticks) = (100, 10);

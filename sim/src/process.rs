@@ -19,6 +19,7 @@ use crate::disk::{Disk, DiskOp};
 use crate::driver::{Datagram, Net};
 use crate::effects::Performer;
 use crate::faults::Fault;
+use crate::hunts::Sighting;
 use crate::identity::OfInput;
 use crate::links::Links;
 use crate::network::CLIENTS;
@@ -113,6 +114,8 @@ pub struct Process {
     carried: usize,
     /// What it will die of.
     pub doom: Option<Doom>,
+    /// When its disk has hung for long enough, and what it dies of then.
+    stall: Option<(u64, Death)>,
     /// It died of that.
     pub died: Option<Death>,
     /// Its disk failed.
@@ -165,6 +168,7 @@ impl Process {
             earlier_epochs,
             carried: 0,
             doom: None,
+            stall: None,
             died: None,
             sync_failed: false,
             disk_hangs_until_ms: 0,
@@ -181,7 +185,7 @@ impl Process {
     /// Calms its disk and store.
     pub fn calm(&mut self, storage: StoragePlan) {
         self.storage = storage;
-        self.doom = None;
+        (self.doom, self.stall) = (None, None);
         self.paused_until_ms = 0;
     }
 
@@ -204,15 +208,36 @@ impl Process {
 
     /// The term in which this node is in a group.
     pub fn term(&self, group: GroupId) -> Option<u64> {
-        let groups = self.shards[self.shard_of(group)].shard.status().groups;
-        groups.into_iter().find(|status| status.group == group).map(|status| status.term.0)
+        Some(self.shards[self.shard_of(group)].shard.group_status(group)?.term.0)
+    }
+
+    /// What is to be seen of a group here.
+    pub fn sighting(&self, group: GroupId) -> Option<Sighting> {
+        let shard = &self.shards[self.shard_of(group)].shard;
+        let status = shard.group_status(group)?;
+        let (applied, configuration) = self.configuration(group);
+        Some(Sighting {
+            host: self.host,
+            node: self.node,
+            term: status.term.0,
+            leads: status.leader == Some(self.node),
+            campaigns: shard.is_candidate(group),
+            unsettled: shard.is_unsettled(group),
+            applied,
+            configuration,
+        })
+    }
+
+    /// Its disk hangs from now on, and then it dies.
+    pub fn stall(&mut self, until_ms: u64, death: Death) {
+        self.disk_hangs_until_ms = until_ms;
+        self.stall = Some((until_ms, death));
     }
 
     /// Who votes in a group for sure, if this node leads it.
     pub fn sure_voters(&self, group: GroupId) -> Option<Vec<NodeId>> {
-        let groups = self.shards[self.shard_of(group)].shard.status().groups;
-        let led = groups.into_iter().find(|status| status.group == group && status.leader == Some(self.node))?;
-        Some(led.voters)
+        let status = self.shards[self.shard_of(group)].shard.group_status(group)?;
+        (status.leader == Some(self.node)).then_some(status.voters)
     }
 
     fn shard_of(&self, group: GroupId) -> usize {
@@ -222,6 +247,13 @@ impl Process {
     /// Everything that happens within a tick.
     pub fn tick(&mut self, disk: &mut Disk, known: &mut Acquaintances, shared: &mut Shared, net: &mut dyn Net) {
         if self.is_dead() || shared.now_ms < self.paused_until_ms {
+            return;
+        }
+        if let Some((at_ms, death)) = self.stall
+            && shared.now_ms >= at_ms
+        {
+            shared.happened(self.host, Fault::DiedStalled, format_args!("node {}", self.node));
+            self.died = Some(death);
             return;
         }
         for datagram in shared.receive(net, self.host) {
@@ -445,7 +477,7 @@ impl Process {
                 number,
                 config: &self.config,
                 storage: &self.storage,
-                disk_hangs_until_ms: self.disk_hangs_until_ms,
+                disk_hangs_until_ms: &mut self.disk_hangs_until_ms,
                 rng: &mut self.rng,
                 jobs,
                 busy_until_ms,
@@ -454,6 +486,7 @@ impl Process {
                 disk,
                 shared,
                 doom: &mut self.doom,
+                stall: &mut self.stall,
                 died: &mut self.died,
                 answers: Vec::new(),
                 told: None,

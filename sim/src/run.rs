@@ -20,7 +20,7 @@ pub const COMPLETED_MIN: usize = 500;
 /// As above.
 pub const FAULT_KINDS_MIN: usize = 3;
 /// While too few operations were completed, faults go on, up to so long.
-const FAULTS_MS_MAX: u64 = 90_000;
+const FAULTS_MS_MAX: u64 = 150_000;
 /// Within so long after the faults, every group must answer through every node that runs.
 const RECOVERY_MS_MAX: u64 = 20_000;
 /// So long nothing happens at the end.

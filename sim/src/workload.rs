@@ -162,7 +162,7 @@ impl Workload {
             }
             call => call,
         };
-        if matches!(call, Call::Txn { .. })
+        if matches!(call, Call::Txn { .. } | Call::Batch(_))
             && let Operation::Write(command) = self.operation(object, &call)
             && command.encoded_len() > WRITE_BYTES_MAX
         {

@@ -1,21 +1,22 @@
 //! A whole world: nodes and clients as a driver's hosts, stepped together, and the faults that befall them.
 
+mod membership;
+mod sight;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use drey_core::system::SystemWrite;
-use drey_core::{GroupId, Incarnation, NodeId};
-
 use crate::checker::Violation;
-use crate::clients::{Clients, Task};
+use crate::clients::Clients;
 use crate::driver::{Driver, DriverKind, Host, Net, drive};
 use crate::faults::Fault;
+use crate::hunts::Hunts;
 use crate::injector::{Act, Injector};
 use crate::network::{Cut, Network};
 use crate::node::{Death, Node};
-use crate::operator::{Aftermath, Change, Doing, MEMBERS_WANTED_MIN, Operator, Part, address_of, hosts_of};
+use crate::operator::{MEMBERS_WANTED_MIN, Operator};
 use crate::plan::{NetworkPlan, Plan, StoragePlan};
 use crate::rng::Rng;
 use crate::shared::Shared;
@@ -24,8 +25,6 @@ use crate::trace::{Text, Trace};
 
 /// The grain of simulated time: what happens within it happens at once.
 pub const TICK_MS: u64 = 5;
-/// So long after a member is gone all others take its link for broken, even one that stood still meanwhile.
-const NOTICED_MS: u64 = 6_500;
 /// Between two marks of the trace.
 const MARK_EVERY_MS: u64 = 500;
 
@@ -51,6 +50,7 @@ pub struct World {
     pub clients: Rc<RefCell<Clients>>,
     power: Vec<Power>,
     injector: Injector,
+    hunts: Hunts,
     operator: Operator,
     /// How many faults cut each way now.
     cuts: BTreeMap<(usize, usize), u32>,
@@ -81,6 +81,7 @@ impl World {
             power: (1..=plan.hosts()).map(|host| if host <= plan.nodes { Power::On } else { Power::Spare }).collect(),
             operator: Operator::new(&plan),
             injector: Injector::new(plan.clone()),
+            hunts: Hunts::new(&plan),
             cuts: BTreeMap::new(),
             faulty: Rc::new(Cell::new(true)),
             plan,
@@ -119,6 +120,7 @@ impl World {
         for act in self.injector.due(now_ms) {
             self.act(act);
         }
+        self.hunt(now_ms);
         self.operate(now_ms);
         self.start_due(now_ms);
         // What panics has said so itself.
@@ -133,7 +135,24 @@ impl World {
         }
     }
 
+    /// What would befall a host without a member befalls one that has one.
+    fn aimed(&self, act: Act) -> Act {
+        let hosts = self.member_hosts();
+        let aimed = |host: usize| match hosts.contains(&host) || hosts.is_empty() {
+            true => host,
+            false => hosts[host % hosts.len()],
+        };
+        match act {
+            Act::Die(host, death) => Act::Die(aimed(host), death),
+            Act::Doom(host, doom) => Act::Doom(aimed(host), doom),
+            Act::Pause(host, length_ms) => Act::Pause(aimed(host), length_ms),
+            Act::Stall(host, length_ms) => Act::Stall(aimed(host), length_ms),
+            act => act,
+        }
+    }
+
     fn act(&mut self, act: Act) {
+        let act = self.aimed(act);
         self.shared.borrow_mut().trace.event(format_args!("act: {act:?}"));
         match act {
             Act::Cut(ways) => self.cut_all(ways),
@@ -183,6 +202,20 @@ impl World {
                     }
                 }
             }
+            Act::Stall(number, length_ms) => {
+                let until_ms = self.now_ms() + length_ms;
+                if let Some(process) = &mut self.nodes[number - 1].borrow_mut().process {
+                    process.stall(until_ms, Death::PowerCut);
+                }
+            }
+            Act::Clog(ways, until_ms) => {
+                let mut shared = self.shared.borrow_mut();
+                shared.network.clog(&ways, until_ms);
+                shared.trace.tell(|| {
+                    let text = format!("waits until {until_ms} ms: {}", words::ways(&ways));
+                    Some(Event::new(None, Topic::Fault, text))
+                });
+            }
             Act::Loss(per_mille) => {
                 let mut shared = self.shared.borrow_mut();
                 shared.network.rates.loss = per_mille;
@@ -190,6 +223,18 @@ impl World {
                     Some(Event::new(None, Topic::Fault, format!("{per_mille} of 1000 datagrams are lost from now on")))
                 });
             }
+        }
+    }
+
+    /// What waits for a moment, and whether it has come.
+    fn hunt(&mut self, now_ms: u64) {
+        let Some(group) = self.hunts.group.filter(|_| self.faulty.get()) else { return };
+        let caught = self.hunts.look(now_ms, &self.sightings(group));
+        for (prey, acts) in caught {
+            if let Some((fault, host)) = prey.fault() {
+                self.shared.borrow_mut().happened(host, fault, format_args!("group {group}: {prey:?}"));
+            }
+            acts.into_iter().for_each(|act| self.act(act));
         }
     }
 
@@ -236,61 +281,6 @@ impl World {
         network.set_cut(to, from, if back { kind } else { Cut::None });
     }
 
-    /// The hosts with a member.
-    pub fn member_hosts(&self) -> Vec<usize> {
-        let nodes = self.nodes.iter().map(|node| node.borrow());
-        nodes.filter(|node| node.member().is_some()).map(|node| node.host()).collect()
-    }
-
-    /// Whether nobody is joining or leaving, and every group has the members as its voters.
-    pub fn is_settled(&self) -> bool {
-        if !matches!(self.operator.doing, Doing::Nothing(_)) {
-            return false;
-        }
-        let mut members: Vec<NodeId> = self.nodes.iter().filter_map(|node| Some(node.borrow().member()?.id)).collect();
-        members.sort_unstable();
-        drey_core::placement::all_groups(self.plan.groups).all(|group| {
-            let nodes = self.nodes.iter().map(|node| node.borrow());
-            let configurations = nodes.filter_map(|node| Some(node.process.as_ref()?.configuration(group)));
-            let latest = configurations.max_by_key(|(applied, _)| *applied);
-            latest.is_some_and(|(_, latest)| {
-                let mut voters = latest.voters();
-                voters.sort_unstable();
-                voters == members && latest.learners().is_empty() && !latest.is_joint()
-            })
-        })
-    }
-
-    /// Whether each group's leader says that all members vote, so that a minority of them may be lost.
-    fn is_as_large_as_it_seems(&self) -> bool {
-        let nodes: Vec<_> = self.nodes.iter().map(|node| node.borrow()).collect();
-        let mut ids: Vec<NodeId> = nodes.iter().filter_map(|node| Some(node.member()?.id)).collect();
-        ids.sort_unstable();
-        let running: Vec<_> =
-            nodes.iter().filter_map(|node| node.process.as_ref()).filter(|process| !process.is_dead()).collect();
-        drey_core::placement::all_groups(self.plan.groups)
-            .all(|group| running.iter().any(|process| process.sure_voters(group).as_ref() == Some(&ids)))
-    }
-
-    /// How many hosts had no member at first.
-    pub fn plan_spares(&self) -> usize {
-        self.plan.spares
-    }
-
-    /// The host of the node that leads a group, if there is one that says so.
-    pub fn leader_host(&self, group: GroupId) -> Option<usize> {
-        let nodes = self.nodes.iter().map(|node| node.borrow());
-        let leads = |node: &std::cell::Ref<'_, Node>| {
-            node.process.as_ref().is_some_and(|process| process.sure_voters(group).is_some())
-        };
-        nodes.filter(leads).map(|node| node.host()).next()
-    }
-
-    /// The term in which a host's node is in a group.
-    pub fn term(&self, host: usize, group: GroupId) -> Option<u64> {
-        self.nodes[host - 1].borrow().process.as_ref()?.term(group)
-    }
-
     /// What a node writes from now on is synced then, and not before.
     pub fn hang_disk(&mut self, host: usize, until_ms: u64) {
         self.shared.borrow_mut().happened(host, Fault::DiskHangs, format_args!("host {host} until {until_ms} ms"));
@@ -304,199 +294,6 @@ impl World {
         let others = (1..=self.plan.hosts()).filter(|&other| other != host);
         let ways = others.flat_map(|other| [(host, other), (other, host)]).collect();
         if is_off { self.cut_all(ways) } else { self.heal_ways(ways) }
-    }
-
-    /// Who the members are and what every group makes of it, for people.
-    pub fn describe_members(&self) -> String {
-        let members = self.clients.borrow().members.as_ref().map_or(String::new(), |members| members.to_string());
-        let mut text = format!("{:?}, members {members}", self.operator.doing);
-        for node in self.nodes.iter().map(|node| node.borrow()) {
-            let Some(process) = &node.process else { continue };
-            for group in drey_core::placement::all_groups(self.plan.groups) {
-                let (applied, configuration) = process.configuration(group);
-                text += &format!("; node {} group {group} at {applied}: {configuration:?}", node.id());
-            }
-        }
-        text
-    }
-
-    /// The operator begins a change, or goes on with one.
-    fn operate(&mut self, now_ms: u64) {
-        if self.plan.spares == 0 {
-            return;
-        }
-        match self.operator.doing {
-            Doing::Nothing(until_ms) => match self.let_go() {
-                Some((host, id)) => self.operator.doing = Doing::Leaving(host, id),
-                None if self.faulty.get() && now_ms >= until_ms => self.begin_change(now_ms),
-                None if self.faulty.get() || self.is_settled() || self.clients.borrow().will_look() => {}
-                None => self.clients.borrow_mut().add_task(Task::Members),
-            },
-            Doing::Joining(host, incarnation) => self.go_on_joining(now_ms, host, incarnation),
-            Doing::Leaving(host, id) => self.go_on_leaving(now_ms, host, id),
-            Doing::Checking(host, _) => self.go_on_checking(now_ms, host),
-        }
-    }
-
-    /// Whom the members let go though the operator was refused: an earlier attempt, of which no answer came, has gone through since.
-    fn let_go(&self) -> Option<(usize, NodeId)> {
-        let clients = self.clients.borrow();
-        let members = clients.members.as_ref()?;
-        let is_let_go = |id| members.is_gone(id) || members.get(id).is_some_and(|member| member.leaving.is_some());
-        self.nodes.iter().zip(1..).find_map(|(node, host)| {
-            let id = node.borrow().member()?.id;
-            is_let_go(id).then_some((host, id))
-        })
-    }
-
-    fn begin_change(&mut self, now_ms: u64) {
-        let members = self.member_hosts();
-        let spares: Vec<usize> = (1..=self.plan.hosts()).filter(|host| !members.contains(host)).collect();
-        // Before that the cluster is as large as it was, and a lost disk may be one too many.
-        let settled = self.is_settled() && self.is_as_large_as_it_seems();
-        let Some(change) = self.operator.begin(now_ms, &spares, &members, settled) else { return };
-        self.shared.borrow_mut().trace.event(format_args!("operator: {change:?}"));
-        let told = || Some(Event::new(None, Topic::Members, format!("operator: {change:?}")));
-        self.shared.borrow_mut().trace.tell(told);
-        self.clients.borrow_mut().refused = false;
-        match change {
-            Change::Join(host) => {
-                let incarnation = Incarnation(now_ms * 100 + host as u64);
-                let (name, address) = (format!("h{host}-{now_ms}"), address_of(host));
-                let write = SystemWrite::Join { name, address, incarnation: Some(incarnation) };
-                self.clients.borrow_mut().add_task(Task::System(write));
-                self.operator.doing = Doing::Joining(host, incarnation);
-            }
-            Change::Leave(host) => {
-                let id = self.nodes[host - 1].borrow().id();
-                self.ask_to_leave(host, id);
-            }
-            Change::LoseDisk(host) => self.lose_disk(now_ms, host),
-            Change::LoseBit(host) => {
-                let number = self.operator.number();
-                self.damage_log(host, number);
-            }
-        }
-    }
-
-    /// A node loses power, and a bit of its log.
-    pub fn damage_log(&mut self, host: usize, number: u64) {
-        if self.power[host - 1] == Power::On {
-            self.take_down(host, Death::PowerCut);
-        }
-        let mut node = self.nodes[host - 1].borrow_mut();
-        if node.lose_bit(number) {
-            self.shared.borrow_mut().happened(host, Fault::BitLost, format_args!("node {}", node.id()));
-            self.operator.doing = Doing::Checking(host, node.id());
-        }
-    }
-
-    fn ask_to_leave(&mut self, host: usize, id: NodeId) {
-        self.ask_to_leave_at(0, host, id);
-    }
-
-    fn ask_to_leave_at(&mut self, at_ms: u64, host: usize, id: NodeId) {
-        self.clients.borrow_mut().refused = false;
-        self.clients.borrow_mut().add_task_at(at_ms, Task::System(SystemWrite::Leave { member: id }));
-        self.operator.doing = Doing::Leaving(host, id);
-    }
-
-    /// A member loses its disk, and is to be removed. Not all goes well with that.
-    fn lose_disk(&mut self, now_ms: u64, host: usize) {
-        let part = self.nodes[host - 1].borrow().part.clone();
-        let Some(part) = part else { return };
-        let id = part.id;
-        self.shared.borrow_mut().happened(host, Fault::DiskGone, format_args!("node {id}"));
-        self.retire(host, Power::Spare);
-        let (aftermath, other) = self.operator.aftermath(&self.member_hosts());
-        match aftermath {
-            // A node that joined is started without founders, and asks for a place.
-            Aftermath::ComesBack if !part.joined && part.peers.len() > 1 => {
-                self.shared.borrow_mut().happened(host, Fault::WipedCameBack, format_args!("node {id}"));
-                self.nodes[host - 1].borrow_mut().come_back(part);
-                self.power[host - 1] = Power::Off(now_ms + self.injector.down_ms());
-                self.ask_to_leave(host, id);
-            }
-            Aftermath::WrongOneFirst => {
-                let other_id = self.nodes[other - 1].borrow().id();
-                self.shared.borrow_mut().happened(
-                    other,
-                    Fault::WrongRemoval,
-                    format_args!("node {other_id}, not {id}"),
-                );
-                self.operator.lost = Some((host, id));
-                self.ask_to_leave_at(now_ms + NOTICED_MS, other, other_id);
-            }
-            Aftermath::Removed | Aftermath::ComesBack => self.ask_to_leave(host, id),
-        }
-    }
-
-    /// A node with a changed bit has started, or has noticed.
-    fn go_on_checking(&mut self, now_ms: u64, host: usize) {
-        let (is_up, is_damaged) = {
-            let node = self.nodes[host - 1].borrow();
-            (node.is_up(), node.is_damaged)
-        };
-        if is_damaged {
-            self.lose_disk(now_ms, host);
-        } else if is_up {
-            self.nodes[host - 1].borrow_mut().has_rotted = false;
-            self.operator.rest(now_ms);
-        }
-    }
-
-    /// Somebody has left, or stays.
-    fn done_leaving(&mut self, now_ms: u64) {
-        match self.operator.lost.take() {
-            Some((host, id)) => self.ask_to_leave(host, id),
-            None => self.operator.rest(now_ms),
-        }
-    }
-
-    fn go_on_joining(&mut self, now_ms: u64, host: usize, incarnation: Incarnation) {
-        let members = self.clients.borrow().members.clone();
-        let joined = members.as_ref().and_then(|members| {
-            let id = members.iter().find(|member| member.incarnation == Some(incarnation))?.id;
-            Some(Part { id, incarnation, joined: true, impostor: false, peers: hosts_of(members) })
-        });
-        let Some(part) = joined else { return };
-        self.shared.borrow_mut().happened(host, Fault::Joined, format_args!("node {} on host {host}", part.id));
-        self.nodes[host - 1].borrow_mut().part = Some(part);
-        self.power[host - 1] = Power::Off(now_ms);
-        self.clients.borrow_mut().hosts = self.member_hosts();
-        self.operator.rest(now_ms);
-    }
-
-    fn go_on_leaving(&mut self, now_ms: u64, host: usize, id: NodeId) {
-        let (is_gone, refused, will_look) = {
-            let clients = self.clients.borrow();
-            let is_gone = clients.members.as_ref().is_some_and(|members| members.is_gone(id));
-            (is_gone, clients.refused, clients.will_look())
-        };
-        let lost = self.nodes[host - 1].borrow().member().is_none();
-        if is_gone {
-            self.shared.borrow_mut().happened(host, Fault::Left, format_args!("node {id} of host {host}"));
-            self.retire(host, Power::Spare);
-            self.done_leaving(now_ms);
-        } else if refused && lost {
-            // Others are down: once they are back it can be spared.
-            self.clients.borrow_mut().refused = false;
-            self.clients.borrow_mut().add_task(Task::System(SystemWrite::Leave { member: id }));
-        } else if refused {
-            self.done_leaving(now_ms);
-        } else if !will_look {
-            self.clients.borrow_mut().add_task(Task::Members);
-        }
-    }
-
-    /// Takes a node's process and all that it had.
-    fn retire(&mut self, host: usize, power: Power) {
-        if self.power[host - 1] == Power::On {
-            self.take_down(host, Death::PowerCut);
-        }
-        self.nodes[host - 1].borrow_mut().wipe();
-        self.power[host - 1] = power;
-        self.clients.borrow_mut().hosts = self.member_hosts();
     }
 
     fn take_down(&mut self, node: usize, death: Death) {
@@ -542,6 +339,7 @@ impl World {
         });
         self.heal_ways(ways);
         let now_ms = self.now_ms();
+        self.shared.borrow_mut().network.unclog();
         self.shared.borrow_mut().network.rates = NetworkPlan { loss: 0, duplication: 0, delay: 0, ..self.plan.network };
         for node in 1..=self.plan.hosts() {
             if self.power[node - 1] == Power::Spare {

@@ -152,8 +152,12 @@ impl RaftNode {
         self.settle();
     }
 
-    /// Starts an election now.
+    /// Starts an election now, if it votes.
     pub fn campaign(&mut self) {
+        // raft-rs looks only when the time is up. Who was removed meanwhile would win, and have no place to lead from.
+        if !self.raw.raft.promotable() && !is_on(Mutation::RemovedCampaigns) {
+            return;
+        }
         if is_on(Mutation::CampaignWithUnappliedChange) && self.raw.raft.promotable() && !self.is_leader() {
             self.raw.raft.campaign(b"CampaignPreElection");
         }
@@ -394,8 +398,9 @@ impl RaftNode {
         };
         let raft = &mut self.raw.raft;
         let is_outside = raft.prs().get(raft.id).is_none() && !is_on(Mutation::RemovedLeaderLeads);
-        if raft.state == StateRole::Leader && is_outside {
-            // It was elected with its own removal, which another had proposed, in its log. raft-rs leads on, and panics.
+        if raft.state != StateRole::Follower && is_outside {
+            // It was elected, or campaigns, with its own removal, which another had proposed, in its log. raft-rs leads on, or wins,
+            // and panics.
             raft.become_follower(raft.term, raft::INVALID_ID);
         }
         left.ok()

@@ -18,6 +18,8 @@ use crate::rng::Rng;
 
 /// Rows: more than a page has.
 const ROWS: usize = drey_core::limits::SCAN_PAGE_ENTRIES_MAX + 80;
+/// So many keys begin with one another: a page may end among them.
+const CHAIN: usize = 4;
 /// So many rows are written at a time until all are there.
 const FILLED_AT_A_TIME: usize = 300;
 /// Thereafter, at most.
@@ -267,12 +269,14 @@ impl Script for Table {
 }
 
 fn key(row: Slot) -> Key {
-    Key::new(format!("row-{row:05}")).expect("a good key")
+    Key::new(format!("row-{:05}{:!<2$}", row / CHAIN, "", row % CHAIN)).expect("a good key")
 }
 
 fn row_of(key: &[u8]) -> Option<Slot> {
-    let row: Slot = std::str::from_utf8(key.strip_prefix(b"row-")?).ok()?.parse().ok()?;
-    (row < ROWS).then_some(row)
+    let name = std::str::from_utf8(key.strip_prefix(b"row-")?).ok()?;
+    let chain = name.trim_end_matches('!');
+    let row = chain.parse::<Slot>().ok()?.checked_mul(CHAIN)? + name.len() - chain.len();
+    (row < ROWS && key == self::key(row).as_bytes()).then_some(row)
 }
 
 fn row_written(step: Step) -> Slot {
