@@ -15,6 +15,7 @@ use crate::mutation::{Mutation, is_on};
 use crate::output::{Event, Output};
 use crate::placement::{all_groups, shard_of};
 use crate::proposals::{Answer, Waiter};
+use crate::raft::Configuration;
 use crate::replica::{Replica, Turn};
 use crate::request::{Command, GroupStatus, LimitStatus, Operation, ReadMode, ReadOp, Reply, Request, ShardStatus};
 use crate::requests::{Pending, Requests, Stage};
@@ -504,6 +505,11 @@ impl Shard {
     /// One of its groups.
     pub fn group_status(&self, group: GroupId) -> Option<GroupStatus> {
         self.replicas.get(&group).map(Replica::status)
+    }
+
+    /// Who votes and who learns in a group, by what is known here to be committed.
+    pub fn configuration(&self, group: GroupId) -> Option<Configuration> {
+        self.replicas.get(&group).map(|replica| replica.raft.configuration())
     }
 
     /// Whether this node asks for votes of a group that count.

@@ -35,6 +35,8 @@ kinds! {
     Partitioned = "partitioned",
     /// A datagram ran into a partition that cuts its way only.
     PartitionedOneWay = "one-way",
+    /// A datagram was on its way when that was cut.
+    CutOnItsWay = "cut on its way",
     /// A client's datagram ran into a partition.
     ClientCutOff = "client cut off",
     /// A process was killed; what it had written stays in the page cache.
@@ -71,6 +73,8 @@ kinds! {
     SyncFailed = "sync failed",
     /// A storage job took long.
     SlowStore = "slow store",
+    /// A link broke while both its ends went on.
+    LinkBroken = "link broken",
     /// A node was told that a peer's process is gone, which may be so.
     SaidGone = "said to be gone",
     /// A node was told to hand over what it leads.

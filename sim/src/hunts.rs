@@ -35,9 +35,9 @@ pub struct Sighting {
     pub campaigns: bool,
     /// It leads, and its log may hold a change of the configuration that is not applied: it was just elected, or changes it.
     pub unsettled: bool,
-    /// What it has applied.
-    pub applied: u64,
-    /// The configuration, by what it has applied.
+    /// What it knows to be committed.
+    pub committed: u64,
+    /// The configuration, by what it knows to be committed.
     pub configuration: Configuration,
 }
 
@@ -95,8 +95,13 @@ pub struct Hunts {
     /// A leader that is to be cut off, and when.
     marked: Option<(u64, usize)>,
     snares: VecDeque<Snare>,
-    /// No two sides are made before.
+    is_trial: bool,
+    /// Until then there are two sides.
+    parted_until_ms: u64,
+    /// No two sides are made before, unless each could go on without the other.
     parts_again_ms: u64,
+    /// The last term of a leader that had settled.
+    settled: u64,
     /// Who was unsettled when this looked last, and its term.
     unsettled: Option<(usize, u64)>,
     /// No leader is held up before.
@@ -123,12 +128,38 @@ impl Hunts {
             term: 0,
             marked: None,
             snares: VecDeque::new(),
+            is_trial: false,
+            parted_until_ms: 0,
             parts_again_ms: 0,
+            settled: 0,
             unsettled: None,
             holds_up_again_ms: 0,
             outage_ms: None,
             lost_learner: None,
         }
+    }
+
+    /// Those of a trial: nothing but two sides, once each could go on without the other.
+    pub fn of_trial(plan: &Plan, group: GroupId) -> Hunts {
+        let hunts = HuntPlan { configurations: 1, ..HuntPlan::default() };
+        let plan = Plan { hunts, ..plan.clone() };
+        Hunts { group: Some(group), is_trial: true, parts_again_ms: u64::MAX, ..Hunts::new(&plan) }
+    }
+
+    /// Whether they are a trial's.
+    pub fn is_trial(&self) -> bool {
+        self.is_trial
+    }
+
+    /// Whether there were two sides.
+    pub fn is_parted(&self) -> bool {
+        self.parted_until_ms > 0
+    }
+
+    /// Ends all.
+    pub fn stop(&mut self) -> Vec<(Prey, Vec<Act>)> {
+        self.group = None;
+        std::iter::from_fn(|| self.open(0)).collect()
     }
 
     /// Looks at the group, and says what happens now.
@@ -137,11 +168,13 @@ impl Hunts {
         while let Some(place) = self.snares.iter().position(|snare| snare.until_ms <= now_ms) {
             caught.extend(self.open(place));
         }
-        if now_ms >= UNTIL_MS {
+        if now_ms >= UNTIL_MS && !self.is_trial {
             return caught;
         }
-        self.look_at_leaders(now_ms, sightings, &mut caught);
-        self.look_at_unsettled(now_ms, sightings, &mut caught);
+        if !self.is_trial {
+            self.look_at_leaders(now_ms, sightings, &mut caught);
+            self.look_at_unsettled(now_ms, sightings, &mut caught);
+        }
         self.look_at_configurations(now_ms, sightings, &mut caught);
         if let Some((at_ms, host)) = self.lost_learner
             && now_ms >= at_ms
@@ -215,6 +248,9 @@ impl Hunts {
     /// What the others answer a new leader, or one that changes the configuration, takes long, so that more happens before it knows.
     fn look_at_unsettled(&mut self, now_ms: u64, sightings: &[Sighting], caught: &mut Vec<(Prey, Vec<Act>)>) {
         let leader = sightings.iter().filter(|sighting| sighting.unsettled).max_by_key(|sighting| sighting.term);
+        if let Some(settled) = sightings.iter().find(|sighting| sighting.leads && !sighting.unsettled) {
+            self.settled = settled.term;
+        }
         let was_unsettled = std::mem::replace(&mut self.unsettled, leader.map(|leader| (leader.host, leader.term)));
         let Some(leader) = leader.filter(|leader| was_unsettled != Some((leader.host, leader.term))) else { return };
         if now_ms < self.holds_up_again_ms || !self.rng.chance(self.plan.unsettled) {
@@ -229,7 +265,9 @@ impl Hunts {
         let (learning, others): (Vec<_>, Vec<_>) = self.all_but(&[leader.host]).into_iter().partition(|&host| {
             sightings.iter().any(|sighting| sighting.host == host && learners.contains(&sighting.node))
         });
-        match self.rng.below(4) {
+        let (new, changing) = ([0, 1, 2, 3], [0, 0, 2, 3]);
+        let is_new = self.settled != leader.term;
+        match *self.rng.pick(if is_new { &new } else { &changing }) {
             // It is as good as gone, and others have of it what they should not commit as it is.
             0 => caught.extend(self.cut_off(now_ms, leader.host)),
             // It hears what it asked for at first, much later.
@@ -255,17 +293,32 @@ impl Hunts {
 
     /// Those who know the latest configuration are on one side, no more of them than it needs, and first those that only it lets vote.
     fn look_at_configurations(&mut self, now_ms: u64, sightings: &[Sighting], caught: &mut Vec<(Prey, Vec<Act>)>) {
-        if self.plan.configurations == 0 || now_ms < self.parts_again_ms {
+        if self.plan.configurations == 0 {
             return;
         }
-        let Some(latest) = sightings.iter().max_by_key(|sighting| sighting.applied) else { return };
-        let knows_older = |other: &&Sighting| other.applied > 0 && other.configuration != latest.configuration;
-        let Some(older) = sightings.iter().filter(knows_older).max_by_key(|other| other.applied) else { return };
+        let Some(latest) = sightings.iter().max_by_key(|sighting| sighting.committed) else { return };
+        let knows_older = |other: &&Sighting| other.committed > 0 && other.configuration != latest.configuration;
+        let Some(older) = sightings.iter().filter(knows_older).max_by_key(|other| other.committed) else { return };
         let voters = latest.configuration.voters();
         if latest.configuration.is_joint() || !voters.contains(&latest.node) {
             return;
         }
-        if !self.rng.chance(self.plan.configurations) {
+        let former = older.configuration.voters();
+        let mut side = vec![latest.node];
+        side.extend(voters.iter().filter(|voter| **voter != latest.node && !former.contains(voter)));
+        side.extend(voters.iter().filter(|voter| **voter != latest.node && former.contains(voter)));
+        side.truncate(voters.len() / 2 + 1);
+        let knows_no_better = |voter: &&NodeId| {
+            let knows = |other: &Sighting| other.node == **voter && other.configuration == older.configuration;
+            !side.contains(voter) && sightings.iter().any(knows)
+        };
+        let both_may_lead = 2 * former.iter().filter(knows_no_better).count() > former.len();
+        // Two quorums that share nobody: this is what must never happen, and is not left to chance.
+        let again_ms = if both_may_lead { self.parted_until_ms } else { self.parts_again_ms };
+        if now_ms < again_ms {
+            return;
+        }
+        if !both_may_lead && !self.rng.chance(self.plan.configurations) {
             self.parts_again_ms = now_ms + self.election_ms;
             return;
         }
@@ -273,14 +326,10 @@ impl Hunts {
         while let Some(held) = self.snares.iter().position(|snare| snare.holds_node) {
             caught.extend(self.open(held));
         }
-        let mut side = vec![latest.node];
-        let former = older.configuration.voters();
-        side.extend(voters.iter().filter(|voter| **voter != latest.node && !former.contains(voter)));
-        side.extend(voters.iter().filter(|voter| **voter != latest.node && former.contains(voter)));
-        side.truncate(voters.len() / 2 + 1);
         let host_of = |node: &NodeId| sightings.iter().find(|sighting| sighting.node == *node).map(|found| found.host);
         let side: Vec<usize> = side.iter().filter_map(host_of).collect();
         let until_ms = now_ms + self.rng.between(2 * self.election_ms, 8 * self.election_ms);
+        self.parted_until_ms = until_ms;
         self.parts_again_ms = until_ms + self.rng.between(0, 4 * self.election_ms);
         let ways = between(&side, &self.all_but(&side));
         self.snares.push_back(Snare { until_ms, ways: ways.clone(), holds_node: false });

@@ -247,6 +247,13 @@ impl Links {
         Ok((from.ok_or("an empty datagram")?, heard))
     }
 
+    /// Breaks the link to a peer. False: there is none.
+    pub fn break_off(&mut self, peer: NodeId) -> bool {
+        let Some(peer) = self.peers.get_mut(&peer).filter(|peer| peer.up) else { return false };
+        peer.break_off();
+        true
+    }
+
     /// Peers that were not heard for too long: their links are down now.
     pub fn silent(&mut self, now_ms: u64) -> Vec<NodeId> {
         let mut silent = Vec::new();

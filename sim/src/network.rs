@@ -110,7 +110,7 @@ impl Network {
 
     /// What arrives at a host now, in a drawn order.
     pub fn receive(&mut self, net: &mut dyn Net, to: usize, now_ms: u64, faults: &mut Faults) -> Vec<Datagram> {
-        let held = &mut self.held[to];
+        let (held, cuts) = (&mut self.held[to], &self.cuts);
         while let Some(datagram) = net.receive() {
             let place = if datagram.not_before_ms > now_ms {
                 self.waited += 1;
@@ -125,6 +125,11 @@ impl Network {
             && first.key().0 <= now_ms
         {
             let datagram = first.remove();
+            // What is on its way when the way is cut does not arrive.
+            if cuts.get(&(datagram.from, to)).is_some_and(|cut| *cut != Cut::None) {
+                faults.happened(Fault::CutOnItsWay);
+                continue;
+            }
             faults.happened_times(Fault::Duplicated, u64::from(datagram.is_copy));
             due.push(datagram);
         }

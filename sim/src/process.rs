@@ -215,7 +215,6 @@ impl Process {
     pub fn sighting(&self, group: GroupId) -> Option<Sighting> {
         let shard = &self.shards[self.shard_of(group)].shard;
         let status = shard.group_status(group)?;
-        let (applied, configuration) = self.configuration(group);
         Some(Sighting {
             host: self.host,
             node: self.node,
@@ -223,9 +222,26 @@ impl Process {
             leads: status.leader == Some(self.node),
             campaigns: shard.is_candidate(group),
             unsettled: shard.is_unsettled(group),
-            applied,
-            configuration,
+            committed: status.committed.0,
+            configuration: shard.configuration(group)?,
         })
+    }
+
+    /// A learner that has all of a group's log, if this node leads the group.
+    pub fn equal_learner(&self, group: GroupId) -> Option<NodeId> {
+        let status = self.shards[self.shard_of(group)].shard.group_status(group)?;
+        let has_all = |learner: &&NodeId| {
+            status.matched.iter().any(|(node, matched)| node == *learner && *matched == status.committed)
+        };
+        status.learners.iter().find(has_all).copied()
+    }
+
+    /// The link to a peer breaks, and will stand again.
+    pub fn break_link(&mut self, peer: NodeId, shared: &mut Shared) {
+        if self.links.break_off(peer) {
+            shared.happened(self.host, Fault::LinkBroken, format_args!("to node {peer}"));
+            self.tell_all(&Input::PeerDown(peer), shared);
+        }
     }
 
     /// Its disk hangs from now on, and then it dies.

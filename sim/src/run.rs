@@ -222,7 +222,8 @@ fn add_last_reads(world: &mut World) {
     }
 }
 
-fn finish_tasks(world: &mut World, law: &'static str, within_ms: u64) -> Result<(), Violation> {
+/// Until all that clients were told to ask was answered.
+pub fn finish_tasks(world: &mut World, law: &'static str, within_ms: u64) -> Result<(), Violation> {
     let until_ms = world.now_ms() + within_ms;
     world.run_until(|world| world.clients.borrow().is_done() || world.now_ms() >= until_ms)?;
     let clients = world.clients.borrow();

@@ -3,8 +3,11 @@
 //! - The disk of a node that leads hangs for long. The others can do without it, so every group must answer through them.
 //! - A node that leads nothing is away for some election timeouts, and comes back. A term of its own making, higher than the others',
 //!   would depose their leaders, and its disk would keep it.
+//! - Somebody joins, and somebody else is lost right then ([`members`]).
 //! - A node loses a bit of its log while as many others are behind as may be. With them it could elect a leader that knows less than
 //!   was acknowledged; so it must not start, and be removed.
+
+mod members;
 
 use drey_core::GroupId;
 use drey_core::placement::all_groups;
@@ -34,6 +37,10 @@ pub enum Trial {
     FollowerReturns,
     /// A bit of a log changes while a minority is behind.
     LogIsDamaged,
+    /// A leader is lost with a change of the members on its way.
+    ChangeIsPassedOn,
+    /// A learner's link breaks when it has everything.
+    LearnerIsInterrupted,
 }
 
 impl Trial {
@@ -48,6 +55,8 @@ impl Trial {
             1 => Some(Trial::FollowerReturns),
             // Who is removed must be made up for.
             2 if plan.spares > 0 => Some(Trial::LogIsDamaged),
+            3 if plan.spares > 0 => Some(Trial::ChangeIsPassedOn),
+            4 if plan.spares > 0 => Some(Trial::LearnerIsInterrupted),
             _ => None,
         }
     }
@@ -62,6 +71,8 @@ impl Trial {
             Trial::DiskHangs => disk_hangs(world, plan, &hosts),
             Trial::FollowerReturns => follower_returns(world, plan, &hosts),
             Trial::LogIsDamaged => log_is_damaged(world, plan, &hosts),
+            Trial::ChangeIsPassedOn => members::change_is_passed_on(world, plan),
+            Trial::LearnerIsInterrupted => members::learner_is_interrupted(world, plan),
         }
     }
 }

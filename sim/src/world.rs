@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
+use drey_core::{GroupId, NodeId};
+
 use crate::checker::Violation;
 use crate::clients::Clients;
 use crate::driver::{Driver, DriverKind, Host, Net, drive};
@@ -228,7 +230,7 @@ impl World {
 
     /// What waits for a moment, and whether it has come.
     fn hunt(&mut self, now_ms: u64) {
-        let Some(group) = self.hunts.group.filter(|_| self.faulty.get()) else { return };
+        let Some(group) = self.hunts.group.filter(|_| self.faulty.get() || self.hunts.is_trial()) else { return };
         let caught = self.hunts.look(now_ms, &self.sightings(group));
         for (prey, acts) in caught {
             if let Some((fault, host)) = prey.fault() {
@@ -287,6 +289,36 @@ impl World {
         if let Some(process) = &mut self.nodes[host - 1].borrow_mut().process {
             process.disk_hangs_until_ms = until_ms;
         }
+    }
+
+    /// From now on who knows a group's latest configuration is parted from the others, as soon as both sides could go on.
+    pub fn part_when_possible(&mut self, group: GroupId) {
+        self.hunts = Hunts::of_trial(&self.plan, group);
+    }
+
+    /// Whether they were.
+    pub fn is_parted(&self) -> bool {
+        self.hunts.is_parted()
+    }
+
+    /// No two sides any more.
+    pub fn stop_hunting(&mut self) {
+        for (_, acts) in self.hunts.stop() {
+            acts.into_iter().for_each(|act| self.act(act));
+        }
+    }
+
+    /// The link from a host's node to another node breaks.
+    pub fn break_link(&mut self, host: usize, peer: NodeId) {
+        if let Some(process) = &mut self.nodes[host - 1].borrow_mut().process {
+            process.break_link(peer, &mut self.shared.borrow_mut());
+        }
+    }
+
+    /// A host hears no other any more, or hears them again.
+    pub fn deafen(&mut self, host: usize, is_deaf: bool) {
+        let ways = (1..=self.plan.hosts()).filter(|&other| other != host).map(|other| (other, host)).collect();
+        if is_deaf { self.cut_all(ways) } else { self.heal_ways(ways) }
     }
 
     /// Cuts a host off from all others, clients aside, or lets it hear and be heard again.

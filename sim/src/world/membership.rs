@@ -59,16 +59,9 @@ impl World {
         self.shared.borrow_mut().trace.tell(told);
         self.clients.borrow_mut().refused = false;
         match change {
-            Change::Join(host) => {
-                let incarnation = Incarnation(now_ms * 100 + host as u64);
-                let (name, address) = (format!("h{host}-{now_ms}"), address_of(host));
-                let write = SystemWrite::Join { name, address, incarnation: Some(incarnation) };
-                self.clients.borrow_mut().add_task(Task::System(write));
-                self.operator.doing = Doing::Joining(host, incarnation);
-            }
+            Change::Join(host) => self.begin_to_join(host),
             Change::Leave(host) => {
-                let id = self.nodes[host - 1].borrow().id();
-                self.ask_to_leave(host, id);
+                self.begin_to_leave(host);
                 if let Some(length_ms) = self.operator.leaver_cut_off_ms(self.plan.timing.election_ms()) {
                     self.cut_off_leaver(host, now_ms + length_ms);
                 }
@@ -79,6 +72,22 @@ impl World {
                 self.damage_log(host, number);
             }
         }
+    }
+
+    /// A node is to join on a host that has none.
+    pub fn begin_to_join(&mut self, host: usize) {
+        let now_ms = self.now_ms();
+        let incarnation = Incarnation(now_ms * 100 + host as u64);
+        let (name, address) = (format!("h{host}-{now_ms}"), address_of(host));
+        let write = SystemWrite::Join { name, address, incarnation: Some(incarnation) };
+        self.clients.borrow_mut().add_task(Task::System(write));
+        self.operator.doing = Doing::Joining(host, incarnation);
+    }
+
+    /// A member is to leave.
+    pub fn begin_to_leave(&mut self, host: usize) {
+        let id = self.nodes[host - 1].borrow().id();
+        self.ask_to_leave(host, id);
     }
 
     /// A member is told to leave just when nobody hears it.

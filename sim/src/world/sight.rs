@@ -18,13 +18,24 @@ impl World {
     }
 
     /// What every running member makes of a group.
-    pub(super) fn sightings(&self, group: GroupId) -> Vec<Sighting> {
+    pub fn sightings(&self, group: GroupId) -> Vec<Sighting> {
         let nodes = self.nodes.iter().map(|node| node.borrow());
         let sighting = |node: Ref<'_, Node>| {
             node.member()?;
             node.process.as_ref().filter(|process| !process.is_dead())?.sighting(group)
         };
         nodes.filter_map(sighting).collect()
+    }
+
+    /// A learner that has all of a group's log, by what its leader on a host knows.
+    pub fn equal_learner(&self, leader: usize, group: GroupId) -> Option<NodeId> {
+        self.nodes[leader - 1].borrow().process.as_ref()?.equal_learner(group)
+    }
+
+    /// A host without a member.
+    pub fn spare_host(&self) -> Option<usize> {
+        let members = self.member_hosts();
+        (1..=self.plan.hosts()).find(|host| !members.contains(host))
     }
 
     /// Whether nobody is joining or leaving, and every group has the members as its voters.
