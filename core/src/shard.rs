@@ -519,7 +519,7 @@ impl Shard {
 
     /// Whether this node leads a group whose log may hold a change of the configuration that is not applied.
     pub fn is_unsettled(&self, group: GroupId) -> bool {
-        self.replicas.get(&group).is_some_and(|replica| replica.raft.is_leader() && !replica.raft.is_settled())
+        self.replicas.get(&group).is_some_and(|replica| replica.raft.may_hold_change())
     }
 
     fn limits(&self) -> Vec<LimitStatus> {

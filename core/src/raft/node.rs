@@ -276,6 +276,11 @@ impl RaftNode {
         self.is_leader() && !self.is_handing_over() && !is_pending
     }
 
+    /// Whether this member leads, and its log may hold a change of the configuration that it has not applied.
+    pub fn may_hold_change(&self) -> bool {
+        self.is_leader() && self.raw.raft.has_pending_conf()
+    }
+
     /// Whether the leadership is on its way to another.
     pub fn is_handing_over(&self) -> bool {
         self.raw.raft.lead_transferee.is_some()
