@@ -101,6 +101,9 @@ enum Command {
         #[arg(long)]
         threads: Option<usize>,
     },
+    /// Put back what was wrong with drey once, and see that the seed of each still sees it.
+    #[cfg(feature = "mutations")]
+    Regressions,
     /// Run many seeds, and print a line of each that says all that happened: two builds must print the same.
     Digest {
         /// How many.
@@ -157,6 +160,8 @@ fn main() -> ExitCode {
             let chosen = drey_sim::mutations::chosen(&only, quickest);
             !drey_sim::mutations::all_found(&chosen, seeds, threads.unwrap_or_else(pool::cores))
         }
+        #[cfg(feature = "mutations")]
+        Command::Regressions => !drey_sim::mutations::none_returns(pool::cores()),
         Command::Digest { seeds, from, threads, driver } => {
             let threads = threads.unwrap_or_else(pool::cores);
             digest::of_all(from..from + seeds, driver, threads).iter().for_each(|line| println!("{line}"));

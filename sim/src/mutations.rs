@@ -21,6 +21,45 @@ const SEEN_CHARS_MAX: usize = 200;
 /// What is found soonest, by the figures of `docs/mutations.md`.
 const SOONEST: &[u8] = &[7, 14, 15, 20, 23, 24, 30, 34, 36, 37];
 
+/// What was wrong with drey once (`docs/bugs-found.md` tells it at greater length), what puts it back, and a seed that sees it then.
+const REGRESSIONS: &[(&str, Mutation, u64)] = &[
+    ("a member was forgotten too early", Mutation::HardStateNotWithEntries, 0),
+    ("a new voter counted before it was sure", Mutation::ChangeNotConfirmed, 0),
+    ("a clock stayed at 0", Mutation::ClockNeverStamped, 0),
+    ("a leaving member never heard that it leaves", Mutation::LeavingHearsLast, 0),
+    ("a leader led on without being a member", Mutation::RemovedLeaderLeads, 0),
+    ("a node was locked out for ever", Mutation::NewcomersAreStrangers, 0),
+    ("a lone voter led before its vote for itself was on disk", Mutation::LoneVoterLeadsEarly, 0),
+    ("a learner was not promoted in an idle group", Mutation::IdleLearnerWaits, 0),
+    ("who was removed campaigned, and won", Mutation::RemovedCampaigns, 0),
+];
+
+/// Puts back what was wrong once, one after the other: the seed that is named must see it, and see nothing without it. False if one
+/// does not: where plans are drawn in another way, `mutations` has another seed for it.
+pub fn none_returns(threads: usize) -> bool {
+    std::panic::set_hook(Box::new(|_| {}));
+    let run = |number| {
+        let (_, mutation, seed) = REGRESSIONS[number as usize];
+        mutation::set(Some(mutation));
+        let with_it = run(seed, DriverKind::Queue, Text::None).verdict;
+        mutation::set(None);
+        (with_it, run(seed, DriverKind::Queue, Text::None).verdict)
+    };
+    let mut all = true;
+    pool::each(0..REGRESSIONS.len() as u64, threads, run, |number, verdicts| {
+        let (name, mutation, seed) = REGRESSIONS[number as usize];
+        let (seen, is_seen) = match verdicts {
+            (Err(violation), Ok(())) if is_proof(&violation) => (violation.law.to_owned(), true),
+            (_, Err(violation)) => (format!("also without it: {}", shown(&violation)), false),
+            _ => ("NOT SEEN".to_owned(), false),
+        };
+        all &= is_seen;
+        println!("{name}: mutation {}, seed {seed}: {seen}", mutation.number());
+        true
+    });
+    all
+}
+
 /// The faults to be put in.
 pub fn chosen(only: &[u8], quickest: Option<usize>) -> Vec<Mutation> {
     let soonest = &SOONEST[..quickest.map_or(0, |count| count.min(SOONEST.len()))];

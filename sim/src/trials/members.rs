@@ -5,6 +5,7 @@ use drey_core::placement::all_groups;
 
 use super::add_puts;
 use crate::checker::Violation;
+use crate::hunts::Sighting;
 use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::run::{finish_tasks, settle_members};
@@ -24,13 +25,18 @@ const GOES_ON_TIMEOUTS: u64 = 10;
 pub(super) fn change_is_passed_on(world: &mut World, plan: &Plan) -> Result<(), Violation> {
     let Some((group, leader)) = join(world, plan)? else { return Ok(()) };
     let promotes = |world: &World| {
-        world.sightings(group).iter().any(|sighting| {
-            let learns = !sighting.configuration.learners().is_empty();
-            sighting.host == leader && sighting.leads && sighting.unsettled && learns
-        })
+        let sightings = world.sightings(group);
+        let learns = |sighting: &Sighting| {
+            let learners = sighting.configuration.learners();
+            sightings.iter().any(|other| learners.contains(&other.node))
+        };
+        sightings.iter().any(|it| it.host == leader && it.leads && it.unsettled && learns(it))
     };
     let until_ms = world.now_ms() + LEARNS_MS_MAX;
     world.run_until(|world| promotes(world) || world.now_ms() >= until_ms)?;
+    if !world.is_operator_idle() {
+        return settle_members(world);
+    }
     world.deafen(leader, true);
     let sent_ms = world.now_ms() + ON_ITS_WAY_MS;
     world.run_until(|world| world.now_ms() >= sent_ms)?;

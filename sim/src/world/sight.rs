@@ -38,9 +38,14 @@ impl World {
         (1..=self.plan.hosts()).find(|host| !members.contains(host))
     }
 
+    /// Whether no change was asked for that is not done.
+    pub fn is_operator_idle(&self) -> bool {
+        matches!(self.operator.doing, Doing::Nothing(_))
+    }
+
     /// Whether nobody is joining or leaving, and every group has the members as its voters.
     pub fn is_settled(&self) -> bool {
-        if !matches!(self.operator.doing, Doing::Nothing(_)) {
+        if !self.is_operator_idle() {
             return false;
         }
         let mut members: Vec<NodeId> = self.nodes.iter().filter_map(|node| Some(node.borrow().member()?.id)).collect();
