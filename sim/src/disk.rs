@@ -264,21 +264,20 @@ impl Disk {
         true
     }
 
-    /// Changes one bit in the beginning of the last block of each chain that is attested by what was synced later.
-    pub fn rot_ends(&mut self, number: u64) -> bool {
-        let attested = self.segments.iter_mut().filter(|(_, file)| file.attested_end > BLOCK_BYTES as u64);
-        // By chain: the segments are in order.
-        let last: BTreeMap<_, _> = attested.map(|(segment, file)| ((segment.epoch, segment.shard), file)).collect();
-        let mut any = false;
-        for file in last.into_values() {
-            let bit = 8 * (file.attested_end - BLOCK_BYTES as u64) + number % (8 * SECTOR_BYTES as u64 / 4);
-            // A disk that lies has nothing there.
-            if let Some(byte) = file.durable.get_mut((bit / 8) as usize) {
-                *byte ^= 1 << (bit % 8);
-                any = true;
-            }
-        }
-        any
+    /// Changes one bit in the beginning of the last block of a shard's newest chain that is attested by what was synced later. False:
+    /// there is none.
+    pub fn rot_end(&mut self, shard: u32, number: u64) -> bool {
+        let attested = self
+            .segments
+            .iter_mut()
+            .rev()
+            .find(|(segment, file)| segment.shard == shard && file.attested_end > BLOCK_BYTES as u64);
+        let Some((_, file)) = attested else { return false };
+        let bit = 8 * (file.attested_end - BLOCK_BYTES as u64) + number % (8 * SECTOR_BYTES as u64 / 4);
+        // A disk that lies has nothing there.
+        let Some(byte) = file.durable.get_mut((bit / 8) as usize) else { return false };
+        *byte ^= 1 << (bit % 8);
+        true
     }
 
     /// The segments that a start finds, in order.

@@ -19,19 +19,19 @@ const SOUND_SEEDS: u64 = 10;
 const SEEN_CHARS_MAX: usize = 200;
 
 /// What is found soonest, by the figures of `docs/mutations.md`.
-const SOONEST: &[u8] = &[7, 14, 15, 20, 23, 24, 30, 34, 36, 37];
+const SOONEST: &[u8] = &[7, 14, 15, 21, 23, 24, 30, 34, 36, 37];
 
 /// What was wrong with drey once (`docs/bugs-found.md` tells it at greater length), what puts it back, and a seed that sees it then.
 const REGRESSIONS: &[(&str, Mutation, u64)] = &[
-    ("a member was forgotten too early", Mutation::HardStateNotWithEntries, 0),
-    ("a new voter counted before it was sure", Mutation::ChangeNotConfirmed, 0),
+    ("a member was forgotten too early", Mutation::HardStateNotWithEntries, 53),
+    ("a new voter counted before it was sure", Mutation::ChangeNotConfirmed, 143),
     ("a clock stayed at 0", Mutation::ClockNeverStamped, 0),
-    ("a leaving member never heard that it leaves", Mutation::LeavingHearsLast, 0),
-    ("a leader led on without being a member", Mutation::RemovedLeaderLeads, 0),
-    ("a node was locked out for ever", Mutation::NewcomersAreStrangers, 0),
-    ("a lone voter led before its vote for itself was on disk", Mutation::LoneVoterLeadsEarly, 0),
-    ("a learner was not promoted in an idle group", Mutation::IdleLearnerWaits, 0),
-    ("who was removed campaigned, and won", Mutation::RemovedCampaigns, 0),
+    ("a leaving member never heard that it leaves", Mutation::LeavingHearsLast, 741),
+    ("a leader led on without being a member", Mutation::RemovedLeaderLeads, 25),
+    ("a node was locked out for ever", Mutation::NewcomersAreStrangers, 3),
+    ("a lone voter led before its vote for itself was on disk", Mutation::LoneVoterLeadsEarly, 94),
+    ("a learner was not promoted in an idle group", Mutation::IdleLearnerWaits, 59),
+    ("who was removed campaigned, and won", Mutation::RemovedCampaigns, 214),
 ];
 
 /// Puts back what was wrong once, one after the other: the seed that is named must see it, and see nothing without it. False if one

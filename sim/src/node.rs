@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use drey_core::config::Config;
 use drey_core::log::{LogScan, RecoveredLog};
+use drey_core::placement::shard_of;
 use drey_core::system::Founder;
 use drey_core::wire::handshake::Acquaintances;
-use drey_core::{ClusterId, Incarnation, NodeId, ShardId, Tick, start_shard};
+use drey_core::{ClusterId, GroupId, Incarnation, NodeId, ShardId, Tick, start_shard};
 
 use crate::checker::Violation;
 use crate::checker::expiry::RIGHT_WALLS_DIFFER_MS_MAX;
@@ -184,9 +185,9 @@ impl Node {
         self.has_rotted
     }
 
-    /// Changes a bit near the end of each of its chains. False: there is none of which it can know.
-    pub fn lose_last_bits(&mut self, number: u64) -> bool {
-        self.has_rotted = self.disk.rot_ends(number);
+    /// Changes a bit near the end of what it has synced of a group. False: there is none of which it can know.
+    pub fn lose_last_bit(&mut self, group: GroupId, number: u64) -> bool {
+        self.has_rotted = self.disk.rot_end(shard_of(group, self.shards).0, number);
         self.has_rotted
     }
 
@@ -281,7 +282,11 @@ impl Node {
                 return Ok(self.die_at_start(shared));
             }
             self.disk.sync(seal.segment);
-            self.disk.write_now(seal.segment, seal.offset, &seal.bytes)?;
+            if let Err(seen) = self.disk.write_now(seal.segment, seal.offset, &seal.bytes) {
+                // Whatever was damaged: what was synced must not be written over.
+                shared.violated(Violation::new("the log's rules for its files", format!("node {}: {seen}", self.id())));
+                return Ok(None);
+            }
             if dies_before == Some(2 * number as u64 + 1) {
                 return Ok(self.die_at_start(shared));
             }

@@ -10,7 +10,7 @@
 mod members;
 
 use drey_core::GroupId;
-use drey_core::placement::all_groups;
+use drey_core::placement::{all_groups, group_of};
 
 use crate::checker::Violation;
 use crate::clients::Task;
@@ -129,7 +129,8 @@ fn follower_returns(world: &mut World, plan: &Plan, hosts: &[usize]) -> Result<(
 
 fn log_is_damaged(world: &mut World, plan: &Plan, hosts: &[usize]) -> Result<(), Violation> {
     let rng = &mut Rng::stream(plan.seed, "trial", 1);
-    let group = *rng.pick(&all_groups(plan.groups).collect::<Vec<_>>());
+    // One that is written to.
+    let group = group_of(rng.pick(&world.clients.borrow().workload.buckets), plan.groups);
     let Some(leader) = world.leader_host(group) else { return Ok(()) };
     let mut followers: Vec<usize> = hosts.iter().copied().filter(|&host| host != leader).collect();
     if hosts.len().is_multiple_of(2) {
@@ -144,12 +145,14 @@ fn log_is_damaged(world: &mut World, plan: &Plan, hosts: &[usize]) -> Result<(),
     let within_ms = world.now_ms() + WITHOUT_IT_MS_MAX;
     world.run_until(|world| world.clients.borrow().is_done() || world.now_ms() >= within_ms)?;
     // What was just written is behind it.
-    world.damage_log_ends(damaged, rng.next_u64());
+    world.damage_log_end(damaged, group, rng.next_u64());
     behind.iter().for_each(|&host| world.cut_off(host, false));
-    world.cut_off(leader, true);
+    // Nobody is left who could say what was lost.
+    let others: Vec<usize> = others[1..].iter().copied().chain([leader]).collect();
+    others.iter().for_each(|&host| world.cut_off(host, true));
     let back_ms = world.now_ms() + ALONE_MS + AWAY_TIMEOUTS * plan.timing.election_ms();
     world.run_until(|world| world.now_ms() >= back_ms)?;
-    world.cut_off(leader, false);
+    others.iter().for_each(|&host| world.cut_off(host, false));
     settle_members(world)
 }
 

@@ -1,7 +1,7 @@
 //! What the operator has decided, carried out: nodes that join, members that leave, disks that are lost.
 
 use drey_core::system::SystemWrite;
-use drey_core::{Incarnation, NodeId};
+use drey_core::{GroupId, Incarnation, NodeId};
 
 use super::{Power, World};
 use crate::clients::Task;
@@ -108,12 +108,12 @@ impl World {
         self.check(host, lost);
     }
 
-    /// A node loses power, and bits near the ends of its log.
-    pub fn damage_log_ends(&mut self, host: usize, number: u64) {
+    /// A node loses power, and a bit near the end of what it has of a group.
+    pub fn damage_log_end(&mut self, host: usize, group: GroupId, number: u64) {
         if self.power[host - 1] == Power::On {
             self.take_down(host, Death::PowerCut);
         }
-        let lost = self.nodes[host - 1].borrow_mut().lose_last_bits(number);
+        let lost = self.nodes[host - 1].borrow_mut().lose_last_bit(group, number);
         self.check(host, lost);
     }
 
