@@ -214,7 +214,8 @@ impl Hunts {
         }
     }
 
-    /// A node is not heard any more, and in most cases hears nothing either. The first of those that were is let go if they would be no minority any more.
+    /// A node is not heard any more, and in most cases hears nothing either. The first of those that were is let go if they would be
+    /// no minority any more.
     fn cut_off(&mut self, now_ms: u64, host: usize) -> Vec<(Prey, Vec<Act>)> {
         let mut caught = Vec::new();
         let held = self.snares.iter().filter(|snare| snare.holds_node).count();
