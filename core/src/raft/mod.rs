@@ -3,6 +3,7 @@
 //! [`RaftNode`] drives one group's member. It adds what raft-rs leaves to its caller: a [`guard`] before every message
 //! from a peer, election timeouts that are a function of a seed, and the log in memory that raft-rs reads from.
 
+mod changes;
 mod election_timeout;
 mod guard;
 mod log_in_memory;
