@@ -40,10 +40,7 @@ pub fn none_returns(threads: usize) -> bool {
     std::panic::set_hook(Box::new(|_| {}));
     let run = |number| {
         let (_, mutation, seed) = REGRESSIONS[number as usize];
-        mutation::set(Some(mutation));
-        let with_it = run(seed, DriverKind::Queue, Text::None).verdict;
-        mutation::set(None);
-        (with_it, run(seed, DriverKind::Queue, Text::None).verdict)
+        (verdict(seed, Some(mutation)), verdict(seed, None))
     };
     let mut all = true;
     pool::each(0..REGRESSIONS.len() as u64, threads, run, |number, verdicts| {
@@ -115,19 +112,21 @@ struct Looked {
     elapsed: Duration,
 }
 
+/// What comes of a seed with this fault in, or with none.
+fn verdict(seed: u64, mutation: Option<Mutation>) -> Result<(), Violation> {
+    mutation::set(mutation);
+    let report = run(seed, DriverKind::Queue, Text::None);
+    mutation::set(None);
+    report.verdict
+}
+
 fn look(mutation: Option<Mutation>, seeds: u64, threads: usize) -> Looked {
     let started = Instant::now();
     let mut looked = Looked { first: None, passed_over: BTreeMap::new(), unsound: None, elapsed: Duration::ZERO };
     let run = |seed| {
-        mutation::set(mutation);
-        let found = run(seed, DriverKind::Queue, Text::None).verdict;
-        // What is found without the mutation, too, was found by nobody's fault but drey's own, or the simulator's.
-        mutation::set(None);
-        match found {
-            Err(violation) if mutation.is_some() => {
-                let without_it = run(seed, DriverKind::Queue, Text::None);
-                Err((violation, without_it.verdict.is_err()))
-            }
+        match verdict(seed, mutation) {
+            // What is found without the mutation, too, was found by nobody's fault but drey's own, or the simulator's.
+            Err(violation) if mutation.is_some() => Err((violation, verdict(seed, None).is_err())),
             found => found.map_err(|violation| (violation, false)),
         }
     };

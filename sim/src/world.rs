@@ -317,15 +317,20 @@ impl World {
 
     /// A host hears no other any more, or hears them again.
     pub fn deafen(&mut self, host: usize, is_deaf: bool) {
-        let ways = (1..=self.plan.hosts()).filter(|&other| other != host).map(|other| (other, host)).collect();
+        let ways = self.ways_of(host).into_iter().filter(|way| way.1 == host).collect();
         if is_deaf { self.cut_all(ways) } else { self.heal_ways(ways) }
     }
 
     /// Cuts a host off from all others, clients aside, or lets it hear and be heard again.
     pub fn cut_off(&mut self, host: usize, is_off: bool) {
-        let others = (1..=self.plan.hosts()).filter(|&other| other != host);
-        let ways = others.flat_map(|other| [(host, other), (other, host)]).collect();
+        let ways = self.ways_of(host);
         if is_off { self.cut_all(ways) } else { self.heal_ways(ways) }
+    }
+
+    /// All ways from a host and to it, clients aside.
+    fn ways_of(&self, host: usize) -> Vec<(usize, usize)> {
+        let others = (1..=self.plan.hosts()).filter(|&other| other != host);
+        others.flat_map(|other| [(host, other), (other, host)]).collect()
     }
 
     fn take_down(&mut self, node: usize, death: Death) {

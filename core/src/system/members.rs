@@ -8,9 +8,9 @@
 //! Numbers are little-endian. What is in brackets is there when its flag is set: an incarnation, the groups that a leaving
 //! member is still in.
 
+use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
 
 use bytes::{BufMut, Bytes};
 

@@ -93,8 +93,7 @@ impl World {
     /// A member is told to leave just when nobody hears it.
     fn cut_off_leaver(&mut self, host: usize, until_ms: u64) {
         self.shared.borrow_mut().happened(host, Fault::LeaverCutOff, format_args!("until {until_ms} ms"));
-        let others = (1..=self.plan.hosts()).filter(|&other| other != host);
-        let ways: Vec<_> = others.flat_map(|other| [(host, other), (other, host)]).collect();
+        let ways = self.ways_of(host);
         self.act(Act::Cut(ways.clone()));
         self.injector.end(until_ms, Act::Heal(ways));
     }
