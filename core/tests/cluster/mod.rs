@@ -9,6 +9,7 @@ pub mod node;
 pub mod script;
 pub mod store;
 pub mod trace;
+pub mod words;
 
 use std::collections::BTreeMap;
 

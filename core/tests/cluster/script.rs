@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use drey_core::log::SegmentId;
-use drey_core::name::{BucketName, Key, KeyRange};
+use drey_core::name::KeyRange;
 use drey_core::placement::{SYSTEM_GROUP, all_groups, group_of};
 use drey_core::raft::Message;
-use drey_core::request::{BatchOp, Command, Condition, Operation, ReadMode, ReadOp, Write, WriteId};
+use drey_core::request::{BatchOp, Command, Operation, ReadMode, ReadOp, Write, WriteId};
 use drey_core::system::SystemWrite;
 use drey_core::wire::{Body, Envelope};
 use drey_core::{GroupId, Incarnation, Input, NodeId, Version};
@@ -14,12 +14,9 @@ use raft::eraftpb;
 
 use super::Cluster;
 use super::disk::Torn;
-use super::network::Pair;
 use super::node::Node;
 use super::trace::time;
-
-/// A request's time when nothing else is said: longer than any test.
-const DEADLINE_MS: u64 = 3_600_000;
+use super::words::{DEADLINE_MS, Words, condition, key, number, pair};
 
 /// What a script works on.
 pub struct Script {
@@ -31,80 +28,6 @@ pub struct Script {
 struct Copy {
     files: std::collections::BTreeMap<SegmentId, Vec<u8>>,
     store: super::store::SharedStore,
-}
-
-/// A command's words: those with `=` are options.
-struct Words<'a> {
-    plain: Vec<&'a str>,
-    options: Vec<(&'a str, &'a str)>,
-}
-
-impl<'a> Words<'a> {
-    fn parse(line: &'a str) -> Words<'a> {
-        let mut words = Words { plain: Vec::new(), options: Vec::new() };
-        for word in line.split_whitespace() {
-            match word.split_once('=') {
-                Some((name, value)) if !name.contains(':') => words.options.push((name, value)),
-                _ => words.plain.push(word),
-            }
-        }
-        words
-    }
-
-    fn at(&self, place: usize) -> &'a str {
-        self.plain.get(place).unwrap_or_else(|| panic!("a word is missing behind {:?}", self.plain))
-    }
-
-    fn number(&self, place: usize) -> u64 {
-        number(self.at(place))
-    }
-
-    fn numbers(&self, from: usize) -> Vec<u64> {
-        self.plain[from..].iter().map(|word| number(word)).collect()
-    }
-
-    fn has(&self, word: &str) -> bool {
-        self.plain.contains(&word)
-    }
-
-    fn option(&self, name: &str) -> Option<&'a str> {
-        self.options.iter().find(|(option, _)| *option == name).map(|(_, value)| *value)
-    }
-
-    fn bucket(&self, place: usize) -> BucketName {
-        BucketName::new(Bytes::from(self.at(place).to_owned())).expect("a bucket's name")
-    }
-
-    fn deadline_ms(&self) -> u64 {
-        self.option("deadline").map_or(DEADLINE_MS, number)
-    }
-
-    fn condition(&self) -> Option<Condition> {
-        self.option("if").map(condition)
-    }
-}
-
-fn condition(word: &str) -> Condition {
-    match word.split_once(':') {
-        None if word == "exists" => Condition::Exists(true),
-        None if word == "absent" => Condition::Exists(false),
-        Some(("version", version)) => Condition::VersionIs(Version(number(version))),
-        Some(("value", value)) => Condition::ValueIs(Bytes::from(value.to_owned())),
-        _ => panic!("no condition: {word}"),
-    }
-}
-
-fn number(word: &str) -> u64 {
-    word.parse().unwrap_or_else(|_| panic!("no number: {word}"))
-}
-
-fn pair(word: &str) -> Pair {
-    let (from, to) = word.split_once("->").unwrap_or_else(|| panic!("no direction: {word}"));
-    (number(from), number(to))
-}
-
-fn key(word: &str) -> Key {
-    Key::new(Bytes::from(word.to_owned())).expect("a key")
 }
 
 impl Script {
