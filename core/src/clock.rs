@@ -14,6 +14,11 @@
 //! that was restarted asks the others for what they have counted, so that the count is handed on when one after the other is.
 //! Only when nobody in the quorum has it, as after a restart of all, do wall clocks say how much time has passed.
 //!
+//! Stamps are under way for a while, so what a replica has counted is behind its leader's clock by as much, and a leader that
+//! begins there makes the group's clock slower for good: what was counted since an older leader's stamps is ahead of it. Those who
+//! know only that much know what the clock shows at the most. Wall clocks say by how much it is less, but are not believed more
+//! than [`STAMP_LATE_MS_MAX`] of it: one of them may be wrong.
+//!
 //! Of several wall clocks nobody knows which is right, but if most are, then the lower median of a quorum is not ahead of what is
 //! right, and the upper one is not behind it. Each stamp says by how much the upper one was ahead of the group's clock when its
 //! leader began. After a restart of all the clock shows the lower one less that: never more than the time that has passed,
@@ -21,7 +26,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::limits::CLOCK_JUMP_MS_MAX;
+use crate::limits::{CLOCK_JUMP_MS_MAX, STAMP_LATE_MS_MAX};
 use crate::machine::entry::Stamp;
 use crate::mutation::{Mutation, is_on};
 use crate::types::{NodeId, Term, Tick};
@@ -196,8 +201,9 @@ impl GroupClock {
         }
     }
 
-    /// Begins to stamp, once those who told are a quorum. If nobody of them has counted the time, and there is a time to be
-    /// counted, it waits up to `patience_ms` for the rest of `voters`: of three wall clocks the middle one is right.
+    /// Begins to stamp, once those who told are a quorum. If nobody of them has counted the time since the newest leader's stamps,
+    /// and there is a time to be counted, it waits up to `patience_ms` for the rest of `voters`: one of them may have, and of three
+    /// wall clocks the middle one is right.
     pub fn settle(
         &mut self,
         now: Tick,
@@ -206,7 +212,9 @@ impl GroupClock {
         is_quorum: impl FnOnce(&[NodeId]) -> bool,
     ) -> Option<Settled> {
         let Role::Asks(term, since_ms, told) = &self.role else { return None };
-        let is_lost = told.values().all(|told| !told.has_counted()) && told.values().any(|told| told.clock_ms > 0);
+        let all: Vec<Told> = told.values().copied().collect();
+        let has_begun = all.iter().any(|told| told.clock_ms > 0);
+        let is_lost = has_begun && newest_counted_term(&all) != Some(newest_term(&all));
         let waits = is_lost && now.mono_ms.saturating_sub(*since_ms) < patience_ms;
         let all_told = voters.iter().all(|voter| told.contains_key(voter));
         if (waits && !all_told) || !is_quorum(&told.keys().copied().collect::<Vec<_>>()) {
@@ -214,7 +222,7 @@ impl GroupClock {
         }
         let from_ms = self.estimate_ms(now);
         let floor_ms = if is_on(Mutation::ClockGoesBack) { 0 } else { self.logged_ms };
-        let to_ms = begin_ms(&told.values().copied().collect::<Vec<_>>()).max(floor_ms);
+        let to_ms = begin_ms(&all).max(floor_ms);
         let walls: BTreeMap<_, _> =
             told.iter().map(|(&id, told)| (id, ahead_ms(told.wall_ms, to_ms, now.mono_ms - since_ms))).collect();
         let (_, walls_ahead_ms) = medians(walls.values().copied());
@@ -233,27 +241,41 @@ impl GroupClock {
 
 /// What the clock shows at least, by what a quorum told.
 fn begin_ms(told: &[Told]) -> u64 {
-    let begun = told.iter().filter(|told| told.clock_ms > 0);
-    let terms = begun.clone().map(|told| told.term);
-    let newest = terms.max().unwrap_or_default();
-    let shown = |told: &mut dyn Iterator<Item = &Told>| told.map(|told| told.clock_ms).max().unwrap_or_default();
+    let begun = || told.iter().filter(|told| told.clock_ms > 0);
+    let shown_ms = |term| begun().filter(|told| told.term == term).map(|told| told.clock_ms).max().unwrap_or_default();
     if is_on(Mutation::ClockGoesBack) {
-        return begun.map(|told| told.clock_ms).min().unwrap_or_default();
+        return begun().map(|told| told.clock_ms).min().unwrap_or_default();
     }
-    if told.iter().any(|told| told.term == newest && told.has_counted()) {
-        shown(&mut told.iter().filter(|told| told.term == newest))
-    } else if told.iter().any(Told::has_counted) {
-        shown(&mut told.iter())
-    } else {
-        // A clock that has not begun is behind no wall clock.
-        let of_newest = told.iter().filter(|told| told.term == newest && told.clock_ms > 0);
-        let ahead_ms = of_newest.map(|told| told.walls_ahead_ms).max().unwrap_or_default();
-        let (lower_ms, _) = medians(told.iter().map(|told| told.wall_ms));
-        if is_on(Mutation::ClockNeverStamped) {
-            return shown(&mut told.iter());
-        }
-        shown(&mut told.iter()).max(lower_ms.checked_sub_signed(ahead_ms).unwrap_or_default())
+    let (newest, counted) = (newest_term(told), newest_counted_term(told));
+    if counted == Some(newest) {
+        return shown_ms(newest);
     }
+    let walls_ms = by_walls_ms(told, newest);
+    let passed_ms = match counted {
+        Some(term) => walls_ms.clamp(shown_ms(term).saturating_sub(STAMP_LATE_MS_MAX), shown_ms(term)),
+        None if is_on(Mutation::ClockNeverStamped) => 0,
+        None => walls_ms,
+    };
+    passed_ms.max(shown_ms(newest))
+}
+
+/// The last leader whose stamps one of them knows. 0: the clock has not begun.
+fn newest_term(told: &[Told]) -> Term {
+    told.iter().filter(|told| told.clock_ms > 0).map(|told| told.term).max().unwrap_or_default()
+}
+
+/// The last leader since whose stamps one of them has counted the time.
+fn newest_counted_term(told: &[Told]) -> Option<Term> {
+    told.iter().filter(|told| told.has_counted()).map(|told| told.term).max()
+}
+
+/// What the clock shows by wall clocks, told now, and when the newest leader began.
+fn by_walls_ms(told: &[Told], newest: Term) -> u64 {
+    // A clock that has not begun is behind no wall clock.
+    let of_newest = told.iter().filter(|told| told.term == newest && told.clock_ms > 0);
+    let ahead_ms = of_newest.map(|told| told.walls_ahead_ms).max().unwrap_or_default();
+    let (lower_ms, _) = medians(told.iter().map(|told| told.wall_ms));
+    lower_ms.checked_sub_signed(ahead_ms).unwrap_or_default()
 }
 
 /// By how much a wall clock is ahead of the group's, at most: it was told some time after it was asked for, and has moved since.
@@ -382,9 +404,26 @@ mod tests {
         let mut clock = GroupClock::default();
         clock.saw(Term(3), stamp(5000), at(0));
         assert_eq!(settle(&mut clock, 4, at(100), &[former]).to_ms, 5100);
-        // If who saw the newest has restarted since, the former one knows better than a wall clock.
-        let mut clock = GroupClock::recovered(Term(3), stamp(5000), at(0));
-        assert_eq!(settle(&mut clock, 4, at(100), &[former]).to_ms, 9000);
+    }
+
+    #[test]
+    fn what_was_counted_since_an_older_stamp_bounds_what_wall_clocks_say() {
+        // A leader has seen stamps late, and its clock is 600 ms behind what its predecessor's would show. It is restarted after 3 s.
+        let last = Stamp { clock_ms: 47 * HOUR_MS, walls_ahead_ms: 3 * HOUR_MS as i64 };
+        let told = |wall_ms, clock_ms| Told { wall_ms, clock_ms, walls_ahead_ms: 0, term: Term(2), ran_since: true };
+        let settled = |wall_ms, clock_ms| {
+            let mut clock = GroupClock::recovered(Term(3), last, at(3_000));
+            settle(&mut clock, 4, at(3_000), &[told(wall_ms, clock_ms)]).to_ms - 47 * HOUR_MS
+        };
+        let wall_ms = 50 * HOUR_MS + 3_000;
+        let (right, early) = (47 * HOUR_MS + 3_600, 47 * HOUR_MS + 2_900);
+        assert_eq!(settled(wall_ms, right), 3_000, "wall clocks tell the two apart");
+        assert_eq!(settled(wall_ms - 40, right), 2_960, "they differ a little");
+        assert_eq!(settled(wall_ms + HOUR_MS, right), 3_000, "one that is ahead moves nothing forward");
+        assert_eq!(settled(wall_ms, early), 2_900, "no more than was counted");
+        assert_eq!(settled(wall_ms - HOUR_MS, right), 0, "one that is far behind is not believed: but no stamp falls");
+        let after_a_minute = right + 57_000;
+        assert_eq!(settled(wall_ms - HOUR_MS, after_a_minute), 60_600 - STAMP_LATE_MS_MAX);
     }
 
     #[test]
