@@ -140,6 +140,7 @@ impl Shared {
         let mut reachable: Vec<NodeId> = shards.iter().flat_map(|shard| shard.reachable.iter().copied()).collect();
         reachable.sort_unstable();
         reachable.dedup();
+        let members = self.roster.members();
         let leader_changes = shards.iter().map(|shard| shard.leader_changes).sum();
         let mut limits = limits_of(&shards);
         limits.push(LimitStatus {
@@ -164,7 +165,8 @@ impl Shared {
             node: NodeId(self.identity.node),
             name: self.identity.name.clone(),
             cluster: self.identity.cluster().to_string(),
-            members: self.roster.members().iter().cloned().collect(),
+            member_changes: members.changes(),
+            members: members.iter().cloned().collect(),
             versions: self.versions_of(&reachable),
             reachable,
             groups,

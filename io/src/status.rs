@@ -17,6 +17,8 @@ pub struct NodeStatus {
     pub cluster: String,
     /// The members, this one too.
     pub members: Vec<Member>,
+    /// How many changes of the members led to these.
+    pub member_changes: u64,
     /// The peers that this node has links to now.
     pub reachable: Vec<NodeId>,
     /// What those peers run, as far as they said.

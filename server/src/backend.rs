@@ -38,6 +38,7 @@ impl Backend for Shards {
             name: status.name,
             cluster: ClusterId(u128::from_str_radix(&status.cluster, 16).unwrap_or_default()),
             members: status.members.into_iter().map(member).collect(),
+            member_changes: status.member_changes,
             groups: status.groups.into_iter().map(|(shard, status)| GroupState { shard, status }).collect(),
             reachable: status.reachable,
             versions: status.versions,

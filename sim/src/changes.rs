@@ -78,6 +78,12 @@ pub enum Cause {
     Locks,
     /// Tables of several pages.
     Tables,
+    /// Clients that write a journal together.
+    Journals,
+    /// Clients that have groups led by others.
+    Movers,
+    /// Clients that drey's client library routes.
+    Routing,
     /// Clients that ask for what cannot be done.
     Misuse,
     /// What is tried once all else is calm.
@@ -129,6 +135,9 @@ impl Cause {
             Cause::Counters => plan.asks.counters = 0,
             Cause::Locks => plan.asks.lockers = 0,
             Cause::Tables => plan.asks.tables = 0,
+            Cause::Journals => plan.asks.writers = 0,
+            Cause::Movers => plan.asks.movers = 0,
+            Cause::Routing => plan.asks.routed_every = 0,
             Cause::Misuse => plan.asks.misusers = 0,
             Cause::Trials => plan.trials = false,
             Cause::MinorityDown => plan.minority_stays_down = false,

@@ -5,14 +5,15 @@
 mod answers;
 mod asking;
 mod followers;
+mod routed;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use drey_core::name::BucketName;
 use drey_core::request::{Operation, Reply};
 use drey_core::system::{Members, SystemWrite};
-use drey_core::{Error, RequestId};
+use drey_core::{Error, NodeId, RequestId};
 
 use crate::driver::Net;
 use crate::history::{History, ObjectId};
@@ -28,6 +29,7 @@ use crate::timed::{Timed, TimedId};
 use crate::workload::Workload;
 
 pub use followers::Follower;
+use routed::Program;
 
 /// A call on its way, as both ends see it.
 #[derive(Clone, Debug)]
@@ -47,11 +49,21 @@ pub struct Exchange {
     pub answers: BTreeMap<RequestId, Result<Reply, Error>>,
     /// How often the process of each host was started: as long as that stays the same, it is the same process.
     pub starts: BTreeMap<usize, u64>,
+    /// The hosts whose processes run.
+    pub running: BTreeSet<usize>,
+    /// Which node each host's process is.
+    pub nodes: BTreeMap<usize, NodeId>,
+    /// The members, as each host's process knows them.
+    pub members: BTreeMap<usize, Arc<Members>>,
 }
 
 impl Exchange {
     fn process(&self, host: usize) -> u64 {
         self.starts.get(&host).copied().unwrap_or_default()
+    }
+
+    fn listens(&self, host: usize) -> bool {
+        self.running.contains(&host)
     }
 }
 
@@ -64,6 +76,8 @@ pub enum Task {
     Put(ObjectId, usize),
     /// A read of all keys through this node, or through any.
     Read(ObjectId, Option<usize>),
+    /// A read of all keys, which the program must bring to an end by itself.
+    Reach(ObjectId),
     /// A change of who the members are.
     System(SystemWrite),
     /// A look at who they are.
@@ -116,6 +130,8 @@ pub struct Clients {
     pub history: History,
     states: Vec<State>,
     sessions: Vec<Sessions>,
+    /// What some of them are threads of.
+    program: Option<Program>,
     /// Whether they draw calls of their own.
     pub working: bool,
     /// What else they have to do.
@@ -165,6 +181,7 @@ impl Clients {
             history: History::default(),
             states: (0..clients).map(|_| State::Idle(0)).collect(),
             sessions: (0..clients).map(|_| Sessions::default()).collect(),
+            program: Program::draw(plan),
             working: true,
             hosts: (1..=plan.nodes).collect(),
             members: None,
@@ -233,31 +250,36 @@ impl Clients {
             for id in request_ids(&datagram.body) {
                 if let Some(answer) = shared.exchange.answers.remove(&id) {
                     self.tell_answered(id, datagram.from, &answer, shared);
-                    self.answered(id, answer, shared);
+                    self.got(id, datagram.from, answer, shared);
                 }
             }
         }
         let mut datagrams: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
         for client in 0..self.states.len() {
-            match self.states[client] {
-                State::Waiting { give_up_ms, .. } if now_ms >= give_up_ms => {
-                    self.tell(client, shared, |id, call| (What::Said, format!("gave up {id}: {call}")));
-                    self.give_up(client, shared);
+            let asked = match self.states[client] {
+                State::Waiting { give_up_ms, .. } if now_ms >= give_up_ms || self.is_lost(client, shared) => {
+                    self.go_on(client, shared).unwrap_or_else(|| {
+                        self.tell(client, shared, |id, call| (What::Said, format!("gave up {id}: {call}")));
+                        self.give_up(client, shared);
+                        None
+                    })
                 }
-                State::Idle(until_ms) if now_ms >= until_ms => {
-                    if let Some((node, id)) = self.ask(client, shared) {
-                        self.tell_asked(client, node, shared);
-                        datagrams.entry(node).or_default().extend_from_slice(&id.0.to_le_bytes());
-                    }
-                }
-                State::Repeating { at_ms, .. } if now_ms >= at_ms => {
-                    if let Some((node, id)) = self.repeat(client, shared) {
-                        self.tell_asked(client, node, shared);
-                        datagrams.entry(node).or_default().extend_from_slice(&id.0.to_le_bytes());
-                    }
-                }
-                _ => {}
+                State::Idle(until_ms) if now_ms >= until_ms => self.ask(client, shared),
+                State::Repeating { at_ms, .. } if now_ms >= at_ms => self.repeat(client, shared),
+                _ => None,
+            };
+            let is_new = matches!(self.states[client], State::Waiting { .. }) && !self.is_on_its_way(client);
+            let asked = match asked {
+                Some(_) if is_new && self.is_routed(client) => self.set_out(client, shared),
+                asked => asked,
+            };
+            if let Some((node, id)) = asked {
+                self.tell_asked(client, node, shared);
+                datagrams.entry(node).or_default().extend_from_slice(&id.0.to_le_bytes());
             }
+        }
+        if let Some((node, id)) = self.refresh(shared) {
+            datagrams.entry(node).or_default().extend_from_slice(&id.0.to_le_bytes());
         }
         if self.floods_ms.pop_if(|at_ms| now_ms >= *at_ms).is_some() && self.working {
             let (node, ids) = self.flood(shared);
@@ -266,6 +288,23 @@ impl Clients {
         for (node, datagram) in datagrams {
             shared.send(net, (CLIENTS, node), datagram.into());
         }
+    }
+
+    /// An answer has come.
+    fn got(&mut self, id: RequestId, from: usize, answer: Result<Reply, Error>, shared: &mut Shared) {
+        if self.refreshed(id, from, &answer, shared) {
+            return;
+        }
+        // Otherwise the client has given up: too late to tell.
+        if let Some(client) = self.waiting_for(id)
+            && let Some(answer) = self.attempt_answered(client, from, answer, shared)
+        {
+            self.answered(id, answer, shared);
+        }
+    }
+
+    fn waiting_for(&self, id: RequestId) -> Option<usize> {
+        self.states.iter().position(|state| matches!(state, State::Waiting { id: waiting, .. } if *waiting == id))
     }
 
     /// Tells of what a client waits for.
@@ -291,8 +330,7 @@ impl Clients {
         if !shared.trace.tells() {
             return;
         }
-        let waits = |state: &State| matches!(state, State::Waiting { id: waiting, .. } if *waiting == id);
-        let Some(client) = self.states.iter().position(waits) else { return };
+        let Some(client) = self.waiting_for(id) else { return };
         let said = || format!("{id}: {}", words::answer(answer));
         self.tell(client, shared, |_, _| (What::Got(node, Parcel::Answer(id.0)), said()));
     }

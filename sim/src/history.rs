@@ -101,6 +101,8 @@ pub enum Call {
     },
     /// A linearizable look at the object's bucket.
     Describe,
+    /// The same, among the buckets whose names begin with its name.
+    List,
 }
 
 impl Call {
@@ -115,7 +117,7 @@ impl Call {
 
     /// Whether it can change anything.
     pub fn writes(&self) -> bool {
-        !matches!(self, Call::Read(_) | Call::Scan | Call::Describe) && !self.is_local()
+        !matches!(self, Call::Read(_) | Call::Scan | Call::Describe | Call::List) && !self.is_local()
     }
 
     /// Whether it reads what may be stale: no order of the others has a place for it.

@@ -1,12 +1,13 @@
 //! A node's side of its links to its peers: real handshakes and real frames, one datagram a peer and tick.
 //!
 //! A link stands while something is heard: every peer says hello every now and then, with a number that grows when its
-//! process starts or when it thinks that the link broke. That plays the part of connections.
+//! process starts or when it thinks that the link broke. That plays the part of connections; and as a connection ends with the
+//! process at its other end, each datagram says for which process of its receiver its frames are, before anything else.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use drey_core::system::Members;
 use drey_core::wire::handshake::{Acquaintances, FIXED_BYTES, HandshakeError, Hello, Standing};
 use drey_core::wire::outbox::{Lost, Outbox};
@@ -208,6 +209,8 @@ impl Links {
         let mut heard = Heard::default();
         let mut from = None;
         let mut rest = datagram.clone();
+        let meant_for = u64::from_le_bytes(*rest.first_chunk().ok_or("a datagram is cut short")?);
+        rest.advance(size_of_val(&meant_for));
         while !rest.is_empty() {
             let fixed = rest.first_chunk::<FIXED_BYTES>().ok_or("a handshake is cut short")?;
             let length = Hello::length(fixed).map_err(|error| error.to_string())?;
@@ -242,6 +245,10 @@ impl Links {
                 let length = frame::length(header).map_err(|error| error.to_string())?;
                 frames.push(rest.split_to((frame::HEADER_BYTES + length).min(rest.len())));
             }
+            if meant_for != self.start {
+                heard.late += frames.len() as u64;
+                frames.clear();
+            }
             peer.hear(now_ms, &hello, frames, &mut heard)?;
         }
         Ok((from.ok_or("an empty datagram")?, heard))
@@ -271,6 +278,7 @@ impl Links {
         for (&to, peer) in &mut self.peers {
             let waiting_bytes: usize = peer.out.iter().map(Outbox::waiting_bytes).sum();
             let mut datagram = Vec::with_capacity(HEADERS_BYTES + waiting_bytes);
+            datagram.extend_from_slice(&peer.start.to_le_bytes());
             for (shard, outbox) in peer.out.iter_mut().enumerate() {
                 if outbox.waiting_bytes() == 0 {
                     continue;
@@ -280,10 +288,11 @@ impl Links {
                 outbox.take(&mut self.frames);
                 datagram.extend_from_slice(&self.frames);
             }
-            if datagram.is_empty() && peer.said_ms.is_none_or(|said_ms| now_ms >= said_ms + HELLO_EVERY_MS) {
+            let says_nothing = datagram.len() == size_of_val(&peer.start);
+            if says_nothing && peer.said_ms.is_none_or(|said_ms| now_ms >= said_ms + HELLO_EVERY_MS) {
                 datagram.extend_from_slice(&Hello { to, link: peer.link, ..self.own.clone() }.encode());
             }
-            if !datagram.is_empty() {
+            if datagram.len() > size_of_val(&peer.start) {
                 peer.said_ms = Some(now_ms);
                 send(to, peer.host, datagram.into());
             }

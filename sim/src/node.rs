@@ -249,6 +249,9 @@ impl Node {
         let mut process =
             Process::new((self.host, config, self.storage), &self.plan, rng, clock, shards, links, log.segments);
         process.doom = self.doom.take();
+        shared.exchange.running.insert(self.host);
+        shared.exchange.nodes.insert(self.host, part.id);
+        shared.exchange.members.remove(&self.host);
         let (host, name) = (self.host, format!("n{}", part.id));
         shared.trace.tell(|| {
             let text = format!("{name} starts, {} shards", self.shards);
@@ -326,6 +329,7 @@ impl Node {
     pub fn die(&mut self, death: Death, may_change: bool, shared: &mut Shared) {
         self.process = None;
         self.doom = None;
+        shared.exchange.running.remove(&self.host);
         match death {
             Death::Kill => self.disk.kill(&mut shared.faults),
             Death::PowerCut => self.lose_power(shared),

@@ -151,7 +151,12 @@ impl Operator {
 
 /// The host of a member: its address says so.
 pub fn host_of(member: &Member) -> usize {
-    let number = member.address.strip_prefix("host").and_then(|rest| rest.split(':').next());
+    host_of_address(&member.address)
+}
+
+/// The host with this address.
+pub fn host_of_address(address: &str) -> usize {
+    let number = address.strip_prefix("host").and_then(|rest| rest.split(':').next());
     number.and_then(|number| number.parse().ok()).expect("an address of this world")
 }
 

@@ -437,6 +437,8 @@ fn sometimes(rng: &mut Rng, max: u64) -> u32 {
 pub struct AskPlan {
     /// Every so many-th client gives its writes ids, and makes them again; 0: none does.
     pub ids_every: usize,
+    /// Every so many-th client is a thread of a program that drey's client library routes; 0: none is.
+    pub routed_every: usize,
     /// Transactions; and objects of three keys.
     pub txns: u32,
     /// Calls about keys whose bucket comes and goes.
@@ -449,6 +451,10 @@ pub struct AskPlan {
     pub lockers: usize,
     /// Clients that write and scan a table of several pages.
     pub tables: usize,
+    /// Clients that write a journal together.
+    pub writers: usize,
+    /// Clients that have groups led by others.
+    pub movers: usize,
     /// Clients that ask for what cannot be done.
     pub misusers: usize,
 }
@@ -462,12 +468,15 @@ impl AskPlan {
         };
         AskPlan {
             ids_every: *Rng::stream(seed, "ids", 0).pick(&[2, 2, 2, 1, 0]),
+            routed_every: *Rng::stream(seed, "routed", 0).pick(&[0, 0, 1, 2, 3]),
             txns: some(500, 200, 800) as u32,
             drops: some(350, 60, 200) as u32,
             local: some(500, 100, 400) as u32,
             counters: some(300, 2, 4) as usize,
             lockers: some(250, 2, 4) as usize,
             tables: some(80, 2, 3) as usize,
+            writers: some(300, 2, 4) as usize,
+            movers: some(200, 1, 2) as usize,
             misusers: some(250, 1, 1) as usize,
         }
     }

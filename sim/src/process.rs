@@ -1,6 +1,7 @@
 //! A node's running process: its shards, driven by core's own `turn`, and what they have asked for that is not done yet.
 
 mod sight;
+mod status;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -30,6 +31,7 @@ use crate::shared::Shared;
 use crate::store::SharedStore;
 use crate::story::{Event, Parcel, Topic, What, words};
 use crate::world::TICK_MS;
+use status::StatusAsked;
 
 /// The most rounds of turns within one tick: a disk without latency must not stop time.
 const ROUNDS_MAX: usize = 6;
@@ -107,6 +109,8 @@ pub struct Process {
     pending: Pending,
     /// Requests of clients, by when they are owed an answer.
     unanswered: BTreeMap<RequestId, u64>,
+    /// Questions about the whole of it.
+    statuses: Vec<StatusAsked>,
     /// Writes of its own so far.
     submitted: u64,
     replies: Vec<u8>,
@@ -163,6 +167,7 @@ impl Process {
             links,
             pending: Pending::default(),
             unanswered: BTreeMap::new(),
+            statuses: Vec::new(),
             submitted: 0,
             replies: Vec::new(),
             earlier_epochs,
@@ -276,6 +281,11 @@ impl Process {
         for id in request_ids(&datagram.body) {
             // A client that has given up takes its question back.
             let Some(asked) = shared.exchange.asked.get(&id) else { continue };
+            if asked.operation == Operation::Status {
+                self.unanswered.insert(id, shared.now_ms + asked.deadline_in_ms);
+                self.ask_all(id, shared);
+                continue;
+            }
             let shard = asked.operation.group(self.config.groups).map_or(0, |group| self.shard_of(group));
             let deadline_ms = self.clock.read(shared.now_ms).mono_ms + asked.deadline_in_ms;
             let request = Request { deadline_ms, operation: asked.operation.clone() };
@@ -466,6 +476,7 @@ impl Process {
                 self.tell_all(&Input::PeerDown(peer), shared);
             }
             if let Some(members) = told {
+                shared.exchange.members.insert(self.host, members.clone());
                 self.tell_all(&Input::Members(members), shared);
             }
             for command in submitted {
@@ -514,7 +525,7 @@ impl Process {
     ) {
         shared.trace.identified(&(self.node, id, &answer), format_args!("n{} -> {id} {answer:?}", self.node));
         if id.0 >= SUBMITTED {
-            return;
+            return self.collect(id, &answer, shared);
         }
         if let Err(error) = &answer {
             shared.coverage.error(error);

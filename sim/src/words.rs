@@ -49,6 +49,9 @@ impl Object {
             Call::Describe => {
                 return read(ReadMode::Linearizable, ReadOp::DescribeBucket { bucket: bucket.clone() });
             }
+            Call::List => {
+                return read(ReadMode::Linearizable, ReadOp::ListBuckets { prefix: bucket.to_string() });
+            }
             Call::Put { slot, value, guard } => Write::Put {
                 key: keys[*slot].clone(),
                 value: values.bytes(*value),
@@ -153,8 +156,21 @@ impl Object {
             (Call::Describe, Reply::Buckets(buckets)) if buckets.len() == 1 => {
                 Outcome::Described { bucket: self.bucket(&buckets[0], values)?, keys: buckets[0].keys_estimate }
             }
+            (Call::List, Reply::Buckets(buckets)) => self.listed(&buckets, values)?,
             (_, reply) => return Err(format!("{call:?} was answered with {reply:?}")),
         })
+    }
+
+    /// Among buckets whose names begin with its own, in order, it is the first if it is there.
+    fn listed(&self, buckets: &[BucketInfo], values: Values) -> Meaning<Outcome> {
+        let fits = buckets.iter().all(|bucket| bucket.name.as_str().starts_with(self.bucket.as_str()));
+        if !fits || !buckets.is_sorted_by(|one, next| one.name < next.name) {
+            return Err(format!("buckets like {} were asked for, {buckets:?} came", self.bucket));
+        }
+        match buckets.first().filter(|first| first.name == self.bucket) {
+            Some(first) => Ok(Outcome::Described { bucket: self.bucket(first, values)?, keys: first.keys_estimate }),
+            None => Ok(Outcome::NoBucket),
+        }
     }
 
     fn results(&self, steps: &[Step], results: Vec<OpResult>, values: Values) -> Meaning<Vec<(u64, Found)>> {

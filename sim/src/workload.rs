@@ -179,7 +179,8 @@ impl Workload {
                 let seen = self.seen_buckets.get(&object).copied();
                 Call::Drop { version: seen.filter(|_| rng.chance(400)) }
             }
-            24..=31 => Call::Describe,
+            24..=29 => Call::Describe,
+            30..=35 => Call::List,
             _ => self.draw_call(object, self.objects[object.0].keys.len(), rng),
         }
     }
@@ -295,7 +296,7 @@ mod tests {
         let asks = AskPlan { txns: 400, drops: 200, local: 200, ..AskPlan::default() };
         let mut workload = Workload::new(&Plan { asks, ..Plan::draw(1) });
         let mut rng = Rng::new(1);
-        let mut kinds = [0; 13];
+        let mut kinds = [0; 14];
         let mut buckets = std::collections::BTreeSet::new();
         for now_ms in 0..4_000 {
             let (object, call) = workload.draw(now_ms * 10, &mut rng);
@@ -313,6 +314,7 @@ mod tests {
                 Call::Create { .. } => 10,
                 Call::Drop { .. } => 11,
                 Call::Describe => 12,
+                Call::List => 13,
             }] += 1;
             workload.operation(object, &call);
         }

@@ -89,6 +89,8 @@ pub struct Router {
     cluster: Option<String>,
     /// The most changes of the members that any node knew of.
     member_changes: u64,
+    /// As many led to the members that are known here.
+    learned_changes: u64,
 }
 
 impl Router {
@@ -102,6 +104,7 @@ impl Router {
             jitter: Jitter::new(seed),
             cluster: None,
             member_changes: 0,
+            learned_changes: 0,
         }
     }
 
@@ -258,7 +261,14 @@ impl Router {
             None => self.cluster = Some(view.cluster.clone()),
         }
         self.endpoints.succeeded(from);
-        self.endpoints.learn(from, view);
+        self.endpoints.is_node(from, view.node);
+        if view.member_changes < self.learned_changes {
+            // It is behind: it names members that are gone, and does not know those that came.
+            self.endpoints.pass_on(from);
+        } else {
+            self.learned_changes = view.member_changes;
+            self.endpoints.learn(view);
+        }
         self.routes.learn(view, &self.endpoints);
         Ok(())
     }

@@ -131,6 +131,7 @@ impl From<&proto::StatusResponse> for View {
         View {
             cluster: status.cluster.clone(),
             node: status.node,
+            member_changes: status.member_changes,
             members: status.members.iter().map(|member| (member.id, member.address.clone())).collect(),
             groups: status
                 .groups

@@ -19,6 +19,8 @@ pub struct NodeStatus {
     pub cluster: ClusterId,
     /// All members, this one included.
     pub members: Vec<MemberState>,
+    /// How many changes of the members led to these.
+    pub member_changes: u64,
     /// All groups that live here.
     pub groups: Vec<GroupState>,
     /// The peers that can be reached now.
@@ -79,6 +81,7 @@ fn response(node: NodeStatus) -> StatusResponse {
         members,
         groups: node.groups.iter().map(group).collect(),
         leader_changes: node.leader_changes,
+        member_changes: node.member_changes,
         limits: node.limits.iter().map(limit).collect(),
         shards: node.shards,
         uptime_ms: node.uptime_ms,

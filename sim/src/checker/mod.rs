@@ -4,6 +4,7 @@
 pub mod counters;
 pub mod durable;
 pub mod expiry;
+pub mod journals;
 pub mod leaders;
 pub mod linearizable;
 pub mod local;

@@ -124,7 +124,7 @@ pub fn step(state: State, operation: &Operation, versions: &Versions) -> Option<
         (Call::Create { .. } | Call::Drop { .. }, _) => step_bucket(state, operation, versions),
         (_, Outcome::NoBucket) => (state.bucket == ABSENT).then_some(state),
         _ if state.bucket == ABSENT => None,
-        (Call::Describe, Outcome::Described { bucket, keys }) => {
+        (Call::Describe | Call::List, Outcome::Described { bucket, keys }) => {
             let there = state.keys.iter().filter(|&&value| value != ABSENT).count() as u64;
             (there == *keys && sees(state, BUCKET, Some(*bucket), versions)).then_some(state)
         }

@@ -20,9 +20,7 @@ const STRAY_AFTER_MS_MAX: u64 = 4_000;
 
 impl Clients {
     pub(super) fn answered(&mut self, id: RequestId, mut answer: Result<Reply, Error>, shared: &mut Shared) {
-        let waits = |state: &State| matches!(state, State::Waiting { id: waiting, .. } if *waiting == id);
-        // Otherwise the client has given up: too late to tell.
-        let Some(client) = self.states.iter().position(waits) else { return };
+        let Some(client) = self.waiting_for(id) else { return };
         let rng = if self.follower(client).is_some() { &mut self.scripts_rng } else { &mut self.rng };
         let idle = State::Idle(shared.now_ms + rng.between(0, self.plan.clients.think_ms_max));
         let State::Waiting { recorded, task, repeatable, .. } = std::mem::replace(&mut self.states[client], idle)
@@ -159,7 +157,7 @@ impl Clients {
         self.tasks.extend(reads.into_iter().map(|id| (0, Task::Timed(id))));
     }
 
-    pub(super) fn record(&mut self, recorded: usize, outcome: Outcome, task: Option<Task>, shared: &Shared) {
+    pub(super) fn record(&mut self, recorded: usize, outcome: Outcome, task: Option<Task>, shared: &mut Shared) {
         let (returned, now_ms) = (self.next_event(), shared.now_ms);
         let operation = &mut self.history.operations[recorded];
         (operation.outcome, operation.returned, operation.returned_ms) = (outcome, returned, now_ms);
@@ -167,6 +165,9 @@ impl Clients {
         operation.process = operation.process.filter(|before| *before == process);
         if operation.is_completed() {
             self.completed += 1;
+        } else if let Some(Task::Reach(_)) = task {
+            let seen = format!("{:?}, long after the last fault", operation.outcome);
+            shared.violated(Violation::new("a client finds its way", seen));
         } else {
             self.again(task, now_ms);
         }

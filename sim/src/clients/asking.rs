@@ -16,13 +16,15 @@ const LOST_AFTER_MS: u64 = 400;
 const TASK_DEADLINE_MS: u64 = 1_500;
 /// More sessions than a group keeps.
 const FLOOD: usize = drey_core::limits::SESSIONS_PER_GROUP_MAX + 50;
+/// What nothing keeps from being answered may take so long, once the program has tried all it can.
+const REACH_DEADLINE_MS: u64 = 4_000;
 /// A client that opens so many waits so long.
 const FLOOD_DEADLINE_MS: u64 = 1_000;
 
 impl Clients {
     pub(super) fn ask(&mut self, client: usize, shared: &mut Shared) -> Option<(usize, RequestId)> {
         let now_ms = shared.now_ms;
-        let due = self.tasks.iter().position(|(at_ms, _)| now_ms >= *at_ms);
+        let due = self.tasks.iter().position(|(at_ms, task)| now_ms >= *at_ms && self.can_do(client, task));
         if let Some((_, task)) = due.and_then(|at| self.tasks.remove(at)) {
             return Some(self.ask_task(client, task, shared));
         }
@@ -116,6 +118,11 @@ impl Clients {
             Task::Put(object, node) => {
                 let call = Call::Put { slot: 0, value: self.workload.new_value(), guard: None };
                 self.call(client, *node, *object, call, TASK_DEADLINE_MS, Some(task), shared)
+            }
+            Task::Reach(object) => {
+                let call = Call::Read((0..self.workload.objects[object.0].keys.len()).collect());
+                let node = self.any_node();
+                self.call(client, node, *object, call, REACH_DEADLINE_MS, Some(task), shared)
             }
             Task::Read(object, node) => {
                 let node = node.unwrap_or_else(|| self.any_node());

@@ -2,8 +2,10 @@
 //! [`crate::workload`], in some of the seeds, and look at what a search for an order cannot take in: long histories of few keys.
 
 pub mod counters;
+pub mod journal;
 pub mod locks;
 pub mod misuse;
+pub mod movers;
 pub mod table;
 
 use drey_core::Error;
@@ -117,6 +119,12 @@ pub fn of(plan: &Plan, workload: &Workload) -> Vec<(usize, Box<dyn Script>)> {
     }
     if asks.tables > 0 {
         scripts.push((asks.tables, Box::new(table::Table::new(plan, &workload.buckets))));
+    }
+    if asks.writers > 0 {
+        scripts.push((asks.writers, Box::new(journal::Journal::new(plan, &workload.buckets))));
+    }
+    if asks.movers > 0 {
+        scripts.push((asks.movers, Box::new(movers::Movers::new(plan))));
     }
     if asks.misusers > 0 {
         scripts.push((asks.misusers, Box::new(misuse::Misuse::new(plan))));

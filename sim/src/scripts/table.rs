@@ -2,7 +2,10 @@
 //! others write. All pages of a scan are of one view: together they must show the one state whose version they name. To the checkers
 //! the table is an object of many keys, too large for a search, whose scans can be judged without one ([`crate::checker::scans`]).
 //!
-//! A scan lives as long as the process that has its view, and may be ended by it: then the client begins another.
+//! Some scans leave out the values, or stop after so many rows. A scan lives as long as the process that has its view, and may be ended
+//! by it: then the client begins another. Now and then it is the client that ends it: then it is over.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use drey_core::name::{BucketName, Key, KeyRange};
@@ -12,7 +15,7 @@ use drey_core::{Error, GroupId, ViewId};
 
 use super::{Answer, Ask, Place, Scene, Script, misfit};
 use crate::checker::{Violation, model, scans, versions};
-use crate::history::{Call, Found, History, ObjectId, Operation as Recorded, Outcome, Slot, Step, ValueId};
+use crate::history::{ABSENT, Call, Found, History, ObjectId, Operation as Recorded, Outcome, Slot, Step, ValueId};
 use crate::plan::Plan;
 use crate::rng::Rng;
 
@@ -25,6 +28,15 @@ const FILLED_AT_A_TIME: usize = 300;
 /// Thereafter, at most.
 const WRITTEN_MAX: u64 = 8;
 
+/// How a table is scanned.
+#[derive(Clone, Copy, Debug, Default)]
+struct How {
+    reverse: bool,
+    keys_only: bool,
+    /// 0: all of it.
+    limit: u64,
+}
+
 /// What a client is at.
 #[derive(Clone, Debug)]
 enum State {
@@ -36,9 +48,13 @@ enum State {
     /// A scan, and what came of it.
     Scanning {
         recorded: usize,
-        reverse: bool,
+        how: How,
         page: Option<Scanned>,
     },
+    /// It ends a scan.
+    Ending(usize, ViewId),
+    /// It has, and tries to go on all the same.
+    Ended(usize, ViewId),
 }
 
 /// The pages that came.
@@ -49,6 +65,7 @@ struct Scanned {
     version: u64,
     found: Vec<Found>,
     last: Option<Slot>,
+    rows: u64,
     /// When the first came: what is asked for later is in none.
     returned: (u64, u64),
 }
@@ -64,6 +81,8 @@ pub struct Table {
     values: ValueId,
     /// Its writes and scans, as those of one object.
     pub history: History,
+    /// Which of them are scans without values.
+    keys_only: BTreeSet<usize>,
     /// Scans of which all pages came.
     pub scans: usize,
 }
@@ -81,7 +100,17 @@ impl Table {
             own_buckets: vec![false],
         };
         let states = vec![State::Idle; plan.asks.tables];
-        Table { rng, bucket, group, states, filled: vec![false; ROWS], values: 0, history, scans: 0 }
+        Table {
+            rng,
+            bucket,
+            group,
+            states,
+            filled: vec![false; ROWS],
+            values: 0,
+            history,
+            keys_only: BTreeSet::new(),
+            scans: 0,
+        }
     }
 
     fn draw_steps(&mut self) -> Vec<Step> {
@@ -114,9 +143,20 @@ impl Table {
         Operation::Write(Command { bucket: self.bucket.clone(), id: None, write })
     }
 
-    fn scan(&self, reverse: bool) -> ReadOp {
+    fn draw_scan(&mut self) -> How {
+        let limit = if self.rng.chance(250) { self.rng.between(1, ROWS as u64) } else { 0 };
+        // What a scan from the end leaves out is at the beginning.
+        How { reverse: limit == 0 && self.rng.chance(500), keys_only: self.rng.chance(250), limit }
+    }
+
+    fn scan(&self, how: How) -> ReadOp {
+        let How { reverse, keys_only, limit } = how;
         let range = KeyRange::prefix(Bytes::from_static(b"row-")).expect("a short prefix");
-        ReadOp::Scan { bucket: self.bucket.clone(), range, limit: 0, reverse, keys_only: false }
+        ReadOp::Scan { bucket: self.bucket.clone(), range, limit, reverse, keys_only }
+    }
+
+    fn ask_view(&self, host: usize, op: ReadOp) -> Ask {
+        Ask { operation: Operation::Read(self.group, ReadMode::Local, op), host: Some(host) }
     }
 
     fn record(&mut self, client: usize, call: Call, scene: &Scene<'_>) -> usize {
@@ -158,7 +198,7 @@ impl Table {
     /// One more page. What the client is at then; none: such a page cannot come.
     fn page(
         &mut self,
-        (recorded, reverse, before): (usize, bool, Option<Scanned>),
+        (recorded, how, before): (usize, How, Option<Scanned>),
         page: &Page,
         host: usize,
         scene: &Scene<'_>,
@@ -169,24 +209,35 @@ impl Table {
             version: page.version.0,
             found: vec![None; ROWS],
             last: None,
+            rows: 0,
             returned: (scene.event, scene.ms),
         });
         for entry in &page.entries {
             let row = row_of(&entry.key)?;
-            let in_order = scanned.last.is_none_or(|last| if reverse { row < last } else { row > last });
-            let value = ValueId::from_le_bytes(*entry.value.first_chunk()?);
-            if !in_order || entry.value.len() != 4 || !(1..=self.values).contains(&value) {
+            let in_order = scanned.last.is_none_or(|last| if how.reverse { row < last } else { row > last });
+            let value = match how.keys_only {
+                true if entry.value.is_empty() => ABSENT,
+                true => return None,
+                false => ValueId::from_le_bytes(*entry.value.as_array()?),
+            };
+            if !in_order || (!how.keys_only && !(1..=self.values).contains(&value)) {
                 return None;
             }
             scanned.found[row] = Some((value, entry.version.0));
             scanned.last = Some(row);
+            scanned.rows += 1;
         }
-        if scanned.version != page.version.0 || page.more {
+        let is_cut = page.more && page.next.is_none() && scanned.rows == how.limit;
+        if scanned.version != page.version.0 || page.more != is_cut || (how.limit > 0 && scanned.rows > how.limit) {
             return None;
+        }
+        if is_cut {
+            // Of what is behind the last row nothing is said.
+            scanned.found.truncate(scanned.last? + 1);
         }
         scanned.view = page.next;
         if page.next.is_some() {
-            return Some(State::Scanning { recorded, reverse, page: Some(scanned) });
+            return Some(State::Scanning { recorded, how, page: Some(scanned) });
         }
         self.scans += 1;
         let Scanned { found, version, returned, .. } = scanned;
@@ -198,8 +249,15 @@ impl Table {
 impl Script for Table {
     fn next(&mut self, client: usize, scene: &Scene<'_>) -> Option<Ask> {
         if let State::Scanning { page: Some(Scanned { host, view: Some(view), .. }), .. } = &self.states[client] {
-            let op = ReadOp::ScanNext { view: *view };
-            return Some(Ask { operation: Operation::Read(self.group, ReadMode::Local, op), host: Some(*host) });
+            let (host, view) = (*host, *view);
+            if self.rng.chance(150) {
+                self.states[client] = State::Ending(host, view);
+                return Some(self.ask_view(host, ReadOp::ScanEnd { view }));
+            }
+            return Some(self.ask_view(host, ReadOp::ScanNext { view }));
+        }
+        if let State::Ended(host, view) = self.states[client] {
+            return Some(self.ask_view(host, ReadOp::ScanNext { view }));
         }
         if self.filled.contains(&false) || self.rng.chance(600) {
             let steps = self.draw_steps();
@@ -209,10 +267,13 @@ impl Script for Table {
             self.states[client] = State::Writing { recorded, rows };
             return Some(Ask::any(operation));
         }
-        let reverse = self.rng.chance(500);
+        let how = self.draw_scan();
         let recorded = self.record(client, Call::Scan, scene);
-        self.states[client] = State::Scanning { recorded, reverse, page: None };
-        Some(Ask::any(Operation::Read(self.group, ReadMode::Linearizable, self.scan(reverse))))
+        if how.keys_only {
+            self.keys_only.insert(recorded);
+        }
+        self.states[client] = State::Scanning { recorded, how, page: None };
+        Some(Ask::any(Operation::Read(self.group, ReadMode::Linearizable, self.scan(how))))
     }
 
     fn answered(
@@ -229,20 +290,31 @@ impl Script for Table {
                 Some(()) => Ok(()),
                 None => misfits("a write"),
             },
-            State::Scanning { recorded, reverse, page } => match answer {
+            State::Scanning { recorded, how, page } => match answer {
                 // With the process its connections end, and nobody hears the rest.
                 _ if !place.same_process && page.is_some() => Ok(()),
-                Answer::Reply(Reply::Page(next)) => {
-                    match self.page((recorded, reverse, page), next, place.host, scene) {
-                        Some(state) => {
-                            self.states[client] = state;
-                            Ok(())
-                        }
-                        None => Err(Violation::new(scans::LAW, format!("this cannot be the next page: {next:?}"))),
+                Answer::Reply(Reply::Page(next)) => match self.page((recorded, how, page), next, place.host, scene) {
+                    Some(state) => {
+                        self.states[client] = state;
+                        Ok(())
                     }
-                }
+                    None => Err(Violation::new(scans::LAW, format!("this cannot be the next page: {next:?}"))),
+                },
                 Answer::Refused | Answer::Unknown | Answer::Error(Error::Compacted(_)) => Ok(()),
                 _ => misfits("a scan"),
+            },
+            State::Ending(host, view) => match answer {
+                Answer::Reply(Reply::Done) if place.same_process => {
+                    self.states[client] = State::Ended(host, view);
+                    Ok(())
+                }
+                // A view that is gone is ended well.
+                Answer::Reply(Reply::Done) | Answer::Refused | Answer::Unknown => Ok(()),
+                _ => misfits("the end of a scan"),
+            },
+            State::Ended(..) => match answer {
+                Answer::Reply(_) if place.same_process => misfits("a scan that was ended"),
+                _ => Ok(()),
             },
             State::Idle => misfits("nothing"),
         }
@@ -253,7 +325,7 @@ impl Script for Table {
     }
 
     fn look(&self, _: usize) -> Operation {
-        Operation::Read(self.group, ReadMode::Linearizable, self.scan(false))
+        Operation::Read(self.group, ReadMode::Linearizable, self.scan(How::default()))
     }
 
     fn looked(&mut self, _: usize, _: &Reply) -> Result<(), Violation> {
@@ -261,8 +333,14 @@ impl Script for Table {
     }
 
     fn check(&self) -> Result<(), Violation> {
-        versions::check(&self.history)?;
-        model::Versions::gather(&self.history.operations)
+        let mut with_values = self.history.clone();
+        let mut place = 0;
+        with_values.operations.retain(|_| {
+            place += 1;
+            !self.keys_only.contains(&(place - 1))
+        });
+        versions::check(&with_values)?;
+        model::Versions::gather(&with_values.operations)
             .map_err(|seen| Violation::new(crate::checker::ONE_VERSION, seen))?;
         scans::check(&self.history)
     }

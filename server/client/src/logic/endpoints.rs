@@ -153,9 +153,13 @@ impl Endpoints {
         self.pass_on(endpoint);
     }
 
+    /// The node behind an endpoint has said which it is.
+    pub(super) fn is_node(&mut self, endpoint: EndpointId, node: u64) {
+        self.all[endpoint.index()].node = Some(node);
+    }
+
     /// Takes the members from a node's answer: new ones are added, and those that left are not asked again.
-    pub(super) fn learn(&mut self, from: EndpointId, view: &View) {
-        self.all[from.index()].node = Some(view.node);
+    pub(super) fn learn(&mut self, view: &View) {
         for (node, address) in &view.members {
             let known = self.all.iter().position(|endpoint| endpoint.node == Some(*node));
             match known.or_else(|| self.with_address(address)) {

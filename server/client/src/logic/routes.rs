@@ -19,6 +19,8 @@ pub struct View {
     pub node: u64,
     /// Ids and addresses of all members.
     pub members: Vec<(u64, String)>,
+    /// How many changes of the members led to these.
+    pub member_changes: u64,
     /// All groups, group 0 included or not.
     pub groups: Vec<GroupView>,
 }

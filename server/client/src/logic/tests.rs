@@ -69,6 +69,7 @@ fn view(node: u64, leader: u64, term: u64) -> View {
         cluster: "c1".to_owned(),
         node,
         members: vec![(1, N1.to_owned()), (2, N2.to_owned()), (3, N3.to_owned())],
+        member_changes: 0,
         groups: (0..=4).map(|id| GroupView { id, leader, term }).collect(),
     }
 }
@@ -384,6 +385,25 @@ fn a_node_that_knows_more_of_the_members_is_asked_at_once_and_once() {
     assert_eq!(script.router.poll_refresh(1_000), None);
     assert!(script.router.heard_of_members(n2, 2));
     assert_eq!(script.router.poll_refresh(1_000), Some(n2));
+}
+
+#[test]
+fn a_node_that_is_behind_takes_no_member_away() {
+    let mut script = Script::new(Kind::Read, &[N1]);
+    let n1 = script.router.endpoints().next().expect("the one that was given");
+    let moved = View {
+        members: vec![(4, "n4:9000".to_owned()), (5, "n5:9000".to_owned())],
+        member_changes: 4,
+        ..view(1, 4, 5)
+    };
+    script.router.learn(0, n1, &moved).expect("the same cluster");
+    // It was restarted from an old copy of its disk, or has not heard that it was removed.
+    script.router.learn(10, n1, &View { member_changes: 3, ..view(1, 1, 4) }).expect("the same cluster");
+    let known: Vec<_> = script.router.endpoints().map(|at| script.router.address(at).to_owned()).collect();
+    assert_eq!(known, [N1, "n4:9000", "n5:9000"]);
+    assert_eq!(script.attempt("n4:9000", Outcome::TimedOut), Verdict::Again, "nor is it where to go first");
+    script.router.learn(20, n1, &View { member_changes: 5, ..view(1, 1, 6) }).expect("the same cluster");
+    assert_eq!(script.router.endpoints().count(), 3, "n1, n2, n3");
 }
 
 #[test]
