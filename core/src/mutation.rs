@@ -72,12 +72,16 @@ mutations! {
     LoneVoterLeadsEarly = 46, "a lone voter leads before its vote for itself is synced";
     IdleLearnerWaits = 47, "a learner whose link broke is not promoted until something is written";
     RemovedCampaigns = 48, "who takes its leader for dead campaigns though it was removed";
+    OldMembersCount = 49, "a client takes the members from whoever it asked last, though it knows of newer ones";
+    RepeatsWithoutId = 50, "a client sends a write without an id again as if it had one";
     // Planted by somebody who looked at the code and not at the laws.
     ServedOneEarly = 51, "a read is served when the entry before the one it waits for is applied";
     FirstOfBatchStays = 52, "of a batch that is refused, the first operation stays";
     PageSkipsLonger = 53, "a scan's next page begins behind all keys that begin with the last one";
     AnswerForgottenEarly = 54, "the answer to a session's oldest write that is not acknowledged is forgotten";
     TransfersMixed = 55, "chunks of one transfer of a snapshot are taken for those of another from the same node";
+    // Beside core: what drives the client's rules.
+    LateMeansNotSent = 56, "a client takes what was not answered in time for what was never sent";
 }
 
 #[cfg(feature = "mutations")]

@@ -18,6 +18,10 @@ use drey_sim::throughput;
 use drey_sim::totals::Totals;
 use drey_sim::trace::Text;
 
+/// Runs make and drop small things all the time, each on a thread of its own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Whole clusters with their faults, from one seed.
 #[derive(Parser)]
 #[command(name = "drey-sim", version)]

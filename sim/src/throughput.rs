@@ -13,7 +13,7 @@ use crate::trace::Text;
 /// Nodes at first of the seeds that count.
 const NODES: usize = 5;
 /// They ask at least 200 times a simulated second together.
-const CLIENTS: usize = 145;
+const CLIENTS: usize = 80;
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, Default)]

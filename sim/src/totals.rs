@@ -20,6 +20,7 @@ const RARE_SEEDS_MAX: u64 = 5;
 const NEED_NOT: &[(&str, &str, &str)] = &[
     ("raft message", "Foreign", "no peer sends it, and the fuzzed guard refuses it"),
     ("error", "ConditionFailed", NOT_OF_CORE),
+    ("error", "Overloaded", "seldom: members are removed one at a time, and no client fills a queue"),
     ("error", "QuotaExceeded", "there are too few buckets and members"),
     ("error", "DataLoss", NOT_OF_CORE),
     ("error", "NotFound", NOT_OF_CORE),
@@ -169,7 +170,7 @@ impl fmt::Display for Totals {
         let absent = self.absent();
         for (sort, kind, why) in NEED_NOT {
             let is_absent = absent.contains(&(*sort, *kind));
-            let said = if is_absent { "never, as is known" } else { "known never to happen, and did" };
+            let said = if is_absent { "never, and need not" } else { "need not happen, and did" };
             writeln!(f, "  {said}: {sort} {kind} ({why})")?;
         }
         for (sort, kind) in self.never() {

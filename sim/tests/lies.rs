@@ -15,8 +15,17 @@ const SEEDS_MAX: u64 = 40;
 
 /// A plan in which everything is asked.
 fn plan(seed: u64, lie: Option<Lie>) -> Plan {
-    let asks =
-        AskPlan { ids_every: 2, txns: 400, drops: 150, local: 500, counters: 3, lockers: 3, tables: 2, misusers: 1 };
+    let asks = AskPlan {
+        ids_every: 2,
+        txns: 400,
+        drops: 150,
+        local: 500,
+        counters: 3,
+        lockers: 3,
+        tables: 2,
+        misusers: 1,
+        ..AskPlan::default()
+    };
     Plan { asks, lie, ..Plan::draw(seed) }
 }
 

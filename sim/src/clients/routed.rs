@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use drey_client::Code;
 use drey_client::logic::{Call, EndpointId, GroupView, Kind, Outcome, Policy, Router, Step, Verdict, View};
+use drey_core::mutation::{Mutation, is_on};
 use drey_core::request::{Operation, ReadMode, ReadOp, Reply, ShardStatus, Write};
 use drey_core::system::Members;
 use drey_core::{Error, NodeId, RequestId};
@@ -168,7 +169,11 @@ impl Clients {
         let journey = program.journeys.get_mut(&client)?;
         if journey.sent.take().is_some() {
             program.lapsed.push_back((shared.now_ms + LAPSES_AFTER_MS, id));
-            let outcome = if is_lost { Outcome::Lost } else { Outcome::TimedOut };
+            let outcome = match is_lost {
+                _ if is_on(Mutation::LateMeansNotSent) => Outcome::NotSent,
+                true => Outcome::Lost,
+                false => Outcome::TimedOut,
+            };
             if let Verdict::Fail(code) = program.router.finished(shared.now_ms, &mut journey.call, outcome) {
                 self.arrived(client, Err(error_of(code)), shared);
                 return Some(None);
@@ -305,6 +310,7 @@ fn kind(operation: &Operation) -> Kind {
         Operation::Write(command) => match (&command.write, command.id) {
             // A session that was opened twice is one that nobody uses, and to join or to leave twice is to do so once.
             (Write::OpenSession | Write::System(_), _) | (_, Some(_)) => Kind::RepeatableWrite,
+            (_, None) if is_on(Mutation::RepeatsWithoutId) => Kind::RepeatableWrite,
             (_, None) => Kind::Write,
         },
     }
@@ -329,7 +335,7 @@ fn view(status: &ShardStatus, node: Option<NodeId>, members: &Members) -> View {
         cluster: CLUSTER.to_string(),
         node: node.unwrap_or_default().0,
         members: members.iter().map(|member| (member.id.0, member.address.clone())).collect(),
-        member_changes: members.changes(),
+        member_changes: if is_on(Mutation::OldMembersCount) { 0 } else { members.changes() },
         groups: (status.groups.iter())
             .map(|group| GroupView {
                 id: group.group.0,
