@@ -8,16 +8,18 @@
 //!   would make that write's key expire early, by as much as it moved;
 //! - whatever wall clocks do during a leadership changes nothing.
 //!
-//! Where does a leader begin? A replica that has run since it saw a stamp has counted the time since on its own: it knows what the
-//! clock shows, but for the time for which the stamp was under way, and no wall clock can know better. Of a quorum at least one saw
-//! the stamp of whatever is committed, and the newest leader's stamps count, since what hangs on them was written last. A replica
-//! that was restarted asks the others for what they have counted, so that the count is handed on when one after the other is.
-//! Only when nobody in the quorum has it, as after a restart of all, do wall clocks say how much time has passed.
+//! Where does a leader begin? Each leader tells the others what its clock shows as soon as it knows, and who has missed that asks. Who
+//! has run since counts the time on its own: it knows what the clock shows, but for the time for which the answer was under way, and no
+//! wall clock can know better. A stamp in the log tells less: the entry may have been on its way for hours. It says what the clock has
+//! shown at the least, and who has stamped last. Of a quorum at least one has the stamp of whatever is committed, and the newest leader's
+//! clock counts, since what hangs on it was written last. A replica that was restarted asks the others for what they have counted, so that
+//! the count is handed on when one after the other is. Only when nobody in the quorum has it, as after a restart of all, do wall
+//! clocks say how much time has passed.
 //!
-//! Stamps are under way for a while, so what a replica has counted is behind its leader's clock by as much, and a leader that
-//! begins there makes the group's clock slower for good: what was counted since an older leader's stamps is ahead of it. Those who
-//! know only that much know what the clock shows at the most. Wall clocks say by how much it is less, but are not believed more
-//! than [`STAMP_LATE_MS_MAX`] of it: one of them may be wrong.
+//! What a replica has counted is behind its leader's clock by what the answer was under way, and a leader that begins there makes the
+//! group's clock slower for good: what was counted since an older leader began is ahead of it. Those who know only that much know what
+//! the clock shows at the most. Wall clocks say by how much it is less, but are not believed more than [`TOLD_LATE_MS_MAX`] of it: one of
+//! them may be wrong.
 //!
 //! Of several wall clocks nobody knows which is right, but if most are, then the lower median of a quorum is not ahead of what is
 //! right, and the upper one is not behind it. Each stamp says by how much the upper one was ahead of the group's clock when its
@@ -26,42 +28,39 @@
 
 use std::collections::BTreeMap;
 
-use crate::limits::{CLOCK_JUMP_MS_MAX, STAMP_LATE_MS_MAX};
+use crate::limits::{CLOCK_JUMP_MS_MAX, TOLD_LATE_MS_MAX};
 use crate::machine::entry::Stamp;
 use crate::mutation::{Mutation, is_on};
 use crate::types::{NodeId, Term, Tick};
 
-/// What a replica tells a new leader. Times are in milliseconds.
+/// What a replica tells. Times are in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Told {
     /// Its wall clock.
     pub wall_ms: u64,
-    /// What the group's clock shows at least, as it knows.
-    pub clock_ms: u64,
-    /// By how much wall clocks were ahead of it at the most, as the same stamp says.
-    pub walls_ahead_ms: i64,
-    /// The leader whose stamp it knows that from.
+    /// What the end of its log says: the group's clock shows at least that.
+    pub logged: Reading,
+    /// What it has counted since a leader told it, or since one did who was told; nothing, if it was restarted. The group's clock
+    /// shows hardly more.
+    pub counted: Option<Reading>,
+}
+
+/// What a group's clock shows by what one leader said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The leader's.
     pub term: Term,
-    /// It has run since it saw that stamp, or was told by one that has: then the clock shows hardly more.
-    pub ran_since: bool,
+    /// In milliseconds; 0: the clock has not begun.
+    pub clock_ms: u64,
+    /// By how much wall clocks were ahead of it at the most, in milliseconds, as that leader says.
+    pub walls_ahead_ms: i64,
 }
 
-impl Told {
-    /// Whether it knows how far the clock has moved. A clock that has not begun does not move.
-    fn has_counted(&self) -> bool {
-        self.ran_since && self.clock_ms > 0
-    }
-}
-
-/// The clock was seen: it showed `clock_ms` when this node's monotonic clock showed `at_ms`.
+/// The clock was seen when this node's monotonic clock showed `at_ms`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sight {
-    term: Term,
-    clock_ms: u64,
-    walls_ahead_ms: i64,
+    reading: Reading,
     at_ms: u64,
-    /// By this process, or by another that runs and told it; not by one before it.
-    live: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,9 +76,10 @@ enum Role {
 /// A group's clock at one replica.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GroupClock {
-    sight: Sight,
-    /// The stamp at the end of the log: the next one must not be lower.
-    logged_ms: u64,
+    /// The stamp at the end of the log, since this process saw it: the next one must not be lower.
+    logged: Sight,
+    /// What a leader told, itself or through others, and this process has counted since.
+    counted: Option<Sight>,
     role: Role,
     asked_ms: Option<u64>,
 }
@@ -101,47 +101,51 @@ impl Settled {
 }
 
 impl Sight {
-    fn estimate_ms(&self, now: Tick) -> u64 {
-        match self.clock_ms {
+    /// What it shows now at least.
+    fn reading(&self, now: Tick) -> Reading {
+        let clock_ms = match self.reading.clock_ms {
             0 => 0,
             clock_ms => clock_ms.saturating_add(now.mono_ms.saturating_sub(self.at_ms)),
-        }
+        };
+        Reading { clock_ms, ..self.reading }
     }
 }
 
 impl GroupClock {
     /// As it was found on disk: time may have passed since, nobody here knows how much.
     pub fn recovered(term: Term, stamp: Stamp, now: Tick) -> GroupClock {
-        let Stamp { clock_ms, walls_ahead_ms } = stamp;
-        let sight = Sight { term, clock_ms, walls_ahead_ms, at_ms: now.mono_ms, live: false };
-        GroupClock { sight, logged_ms: clock_ms, role: Role::Follows, asked_ms: None }
+        let logged = Sight { reading: Reading::of(term, stamp), at_ms: now.mono_ms };
+        GroupClock { logged, ..GroupClock::default() }
     }
 
     /// An entry with this stamp came to the end of the log, its leader's or this replica's own; or a snapshot did.
     pub fn saw(&mut self, term: Term, stamp: Stamp, now: Tick) {
-        let Stamp { clock_ms, walls_ahead_ms } = stamp;
-        if clock_ms == 0 {
+        if stamp.clock_ms == 0 {
             // A snapshot of a group in which nothing was stamped yet: nobody has seen its clock.
             return;
         }
-        self.logged_ms = clock_ms;
-        if term > self.sight.term || (term == self.sight.term && clock_ms >= self.estimate_ms(now)) {
-            self.sight = Sight { term, clock_ms, walls_ahead_ms, at_ms: now.mono_ms, live: true };
-        } else if term == self.sight.term {
-            // It was under way for longer than an earlier one.
-            self.sight.live = true;
+        let seen = Sight { reading: Reading::of(term, stamp), at_ms: now.mono_ms };
+        self.logged = seen;
+        if let Some(counted) = &mut self.counted
+            && counted.reading.term == term
+            && counted.reading(now).clock_ms <= stamp.clock_ms
+        {
+            // It was under way for less than what was told.
+            *counted = seen;
         }
     }
 
-    /// What the clock shows, as far as this replica can know: hardly ever too much. 0: it has not begun.
+    /// What the clock shows, as far as this replica can know. 0: it has not begun.
     pub fn estimate_ms(&self, now: Tick) -> u64 {
-        self.sight.estimate_ms(now)
+        self.counted.unwrap_or(self.logged).reading(now).clock_ms
     }
 
-    /// What this replica tells a leader.
+    /// What this replica tells.
     pub fn told(&self, now: Tick) -> Told {
-        let Sight { term, walls_ahead_ms, live, .. } = self.sight;
-        Told { wall_ms: now.wall_ms, clock_ms: self.estimate_ms(now), walls_ahead_ms, term, ran_since: live }
+        let counted = self.counted.map(|counted| counted.reading(now));
+        // Who has not counted since a leader told has counted since its own start.
+        let logged = if counted.is_some() { self.logged.reading } else { self.logged.reading(now) };
+        Told { wall_ms: now.wall_ms, logged, counted }
     }
 
     /// This replica leads from now on, and asks.
@@ -155,21 +159,23 @@ impl GroupClock {
         self.role = Role::Follows;
     }
 
-    /// Whether nobody is to be asked.
-    pub fn is_known(&self) -> bool {
-        match self.role {
-            Role::Stamps(..) => true,
-            Role::Follows => self.sight.live,
-            Role::Asks(..) => false,
+    /// Whether nobody is to be asked. A follower is told by its leader, if it has one, which leads in that term. A clock that has
+    /// not begun is nobody's business.
+    pub fn is_known(&self, leads_in: Option<Term>) -> bool {
+        match (&self.role, &self.counted) {
+            (Role::Stamps(..), _) => true,
+            (Role::Asks(..), _) => false,
+            (Role::Follows, Some(counted)) => leads_in.is_none_or(|term| counted.reading.term >= term),
+            (Role::Follows, None) => self.logged.reading.clock_ms == 0,
         }
     }
 
-    /// Who of `peers` is to be asked now. A new leader asks those who have not told; a replica that was restarted and has not seen a
-    /// stamp since asks all. A question that was not answered for a tick is asked again.
+    /// Who of `peers` is to be asked now, if the clock is not known. A new leader asks those who have not told, a follower all. A
+    /// question that was not answered for a tick is asked again.
     pub fn ask(&mut self, peers: &[NodeId], now: Tick, tick_ms: u64) -> Vec<NodeId> {
         let wanted = |peer: &NodeId| match &self.role {
             Role::Asks(_, _, told) => !told.contains_key(peer),
-            Role::Follows => !self.sight.live && self.sight.clock_ms > 0,
+            Role::Follows => true,
             Role::Stamps(..) => false,
         };
         let wanted: Vec<NodeId> = peers.iter().copied().filter(wanted).collect();
@@ -180,28 +186,35 @@ impl GroupClock {
         wanted
     }
 
-    /// A replica answers.
+    /// A replica tells.
     pub fn take(&mut self, from: NodeId, round: Term, told: Told, now: Tick) {
         match &mut self.role {
             Role::Asks(term, _, all) if *term == round => drop(all.insert(from, told)),
             Role::Stamps(term, since_ms, walls) if *term == round => {
                 // It came behind a quorum's, and makes it clearer whose wall clock is wrong.
-                walls.insert(from, ahead_ms(told.wall_ms, self.sight.estimate_ms(now), now.mono_ms - *since_ms));
-                self.sight.walls_ahead_ms = medians(walls.values().copied()).1;
+                let Some(counted) = &mut self.counted else { return };
+                let clock_ms = counted.reading(now).clock_ms;
+                walls.insert(from, ahead_ms(told.wall_ms, clock_ms, now.mono_ms - *since_ms));
+                counted.reading.walls_ahead_ms = medians(walls.values().copied()).1;
             }
-            Role::Follows if !self.sight.live && told.has_counted() && told.term >= self.sight.term => {
-                let clock_ms = match told.term == self.sight.term {
-                    true => told.clock_ms.max(self.sight.estimate_ms(now)),
-                    false => told.clock_ms,
-                };
-                let Told { term, walls_ahead_ms, .. } = told;
-                self.sight = Sight { term, clock_ms, walls_ahead_ms, at_ms: now.mono_ms, live: true };
-            }
+            Role::Follows => self.follow(told, now),
             _ => {}
         }
     }
 
-    /// Begins to stamp, once those who told are a quorum. If nobody of them has counted the time since the newest leader's stamps,
+    /// Takes what another has counted, if that is by a newer leader's word than what this replica has.
+    fn follow(&mut self, told: Told, now: Tick) {
+        let Some(theirs) = told.counted.filter(|counted| counted.clock_ms > 0) else { return };
+        let is_news = match &self.counted {
+            Some(own) => (theirs.term, theirs.clock_ms) > (own.reading.term, own.reading(now).clock_ms),
+            None => theirs.term >= self.logged.reading.term,
+        };
+        if is_news {
+            self.counted = Some(Sight { reading: theirs, at_ms: now.mono_ms });
+        }
+    }
+
+    /// Begins to stamp, once those who told are a quorum. If nobody of them has counted the time since the newest leader began,
     /// and there is a time to be counted, it waits up to `patience_ms` for the rest of `voters`: one of them may have, and of three
     /// wall clocks the middle one is right.
     pub fn settle(
@@ -213,38 +226,46 @@ impl GroupClock {
     ) -> Option<Settled> {
         let Role::Asks(term, since_ms, told) = &self.role else { return None };
         let all: Vec<Told> = told.values().copied().collect();
-        let has_begun = all.iter().any(|told| told.clock_ms > 0);
-        let is_lost = has_begun && newest_counted_term(&all) != Some(newest_term(&all));
+        let is_lost = readings(&all).next().is_some() && newest_counted_term(&all) != Some(newest_term(&all));
         let waits = is_lost && now.mono_ms.saturating_sub(*since_ms) < patience_ms;
         let all_told = voters.iter().all(|voter| told.contains_key(voter));
         if (waits && !all_told) || !is_quorum(&told.keys().copied().collect::<Vec<_>>()) {
             return None;
         }
         let from_ms = self.estimate_ms(now);
-        let floor_ms = if is_on(Mutation::ClockGoesBack) { 0 } else { self.logged_ms };
-        let to_ms = begin_ms(&all).max(floor_ms);
+        let floor_ms = if is_on(Mutation::ClockGoesBack) { 0 } else { self.logged.reading.clock_ms };
+        let clock_ms = begin_ms(&all).max(floor_ms);
         let walls: BTreeMap<_, _> =
-            told.iter().map(|(&id, told)| (id, ahead_ms(told.wall_ms, to_ms, now.mono_ms - since_ms))).collect();
+            told.iter().map(|(&id, told)| (id, ahead_ms(told.wall_ms, clock_ms, now.mono_ms - since_ms))).collect();
         let (_, walls_ahead_ms) = medians(walls.values().copied());
-        self.sight = Sight { term: *term, clock_ms: to_ms, walls_ahead_ms, at_ms: now.mono_ms, live: true };
+        let reading = Reading { term: *term, clock_ms, walls_ahead_ms };
+        self.counted = Some(Sight { reading, at_ms: now.mono_ms });
         self.role = Role::Stamps(*term, *since_ms, walls);
-        Some(Settled { from_ms, to_ms })
+        Some(Settled { from_ms, to_ms: clock_ms })
     }
 
     /// The stamp for what is proposed now. None: this replica must not propose.
     pub fn stamp(&self, now: Tick) -> Option<Stamp> {
-        let walls_ahead_ms = self.sight.walls_ahead_ms;
-        let stamps = matches!(self.role, Role::Stamps(..));
-        stamps.then(|| Stamp { clock_ms: self.estimate_ms(now), walls_ahead_ms })
+        let Role::Stamps(..) = self.role else { return None };
+        let Reading { clock_ms, walls_ahead_ms, .. } = self.counted?.reading(now);
+        Some(Stamp { clock_ms, walls_ahead_ms })
+    }
+}
+
+impl Reading {
+    fn of(term: Term, Stamp { clock_ms, walls_ahead_ms }: Stamp) -> Reading {
+        Reading { term, clock_ms, walls_ahead_ms }
     }
 }
 
 /// What the clock shows at least, by what a quorum told.
 fn begin_ms(told: &[Told]) -> u64 {
-    let begun = || told.iter().filter(|told| told.clock_ms > 0);
-    let shown_ms = |term| begun().filter(|told| told.term == term).map(|told| told.clock_ms).max().unwrap_or_default();
+    let shown_ms = |term| {
+        let of_term = readings(told).filter(|reading| reading.term == term);
+        of_term.map(|reading| reading.clock_ms).max().unwrap_or_default()
+    };
     if is_on(Mutation::ClockGoesBack) {
-        return begun().map(|told| told.clock_ms).min().unwrap_or_default();
+        return readings(told).map(|reading| reading.clock_ms).min().unwrap_or_default();
     }
     let (newest, counted) = (newest_term(told), newest_counted_term(told));
     if counted == Some(newest) {
@@ -252,28 +273,35 @@ fn begin_ms(told: &[Told]) -> u64 {
     }
     let walls_ms = by_walls_ms(told, newest);
     let passed_ms = match counted {
-        Some(term) => walls_ms.clamp(shown_ms(term).saturating_sub(STAMP_LATE_MS_MAX), shown_ms(term)),
+        Some(term) => walls_ms.clamp(shown_ms(term).saturating_sub(TOLD_LATE_MS_MAX), shown_ms(term)),
         None if is_on(Mutation::ClockNeverStamped) => 0,
         None => walls_ms,
     };
     passed_ms.max(shown_ms(newest))
 }
 
-/// The last leader whose stamps one of them knows. 0: the clock has not begun.
-fn newest_term(told: &[Told]) -> Term {
-    told.iter().filter(|told| told.clock_ms > 0).map(|told| told.term).max().unwrap_or_default()
+/// Whatever somebody knows of the clock since it began.
+fn readings(told: &[Told]) -> impl Iterator<Item = Reading> {
+    let all = told.iter().flat_map(|told| [Some(told.logged), told.counted]);
+    all.flatten().filter(|reading| reading.clock_ms > 0)
 }
 
-/// The last leader since whose stamps one of them has counted the time.
+/// The last leader whose clock one of them knows. 0: the clock has not begun.
+fn newest_term(told: &[Told]) -> Term {
+    readings(told).map(|reading| reading.term).max().unwrap_or_default()
+}
+
+/// The last leader since whose word one of them has counted the time.
 fn newest_counted_term(told: &[Told]) -> Option<Term> {
-    told.iter().filter(|told| told.has_counted()).map(|told| told.term).max()
+    let counted = told.iter().filter_map(|told| told.counted);
+    counted.filter(|reading| reading.clock_ms > 0).map(|reading| reading.term).max()
 }
 
 /// What the clock shows by wall clocks, told now, and when the newest leader began.
 fn by_walls_ms(told: &[Told], newest: Term) -> u64 {
     // A clock that has not begun is behind no wall clock.
-    let of_newest = told.iter().filter(|told| told.term == newest && told.clock_ms > 0);
-    let ahead_ms = of_newest.map(|told| told.walls_ahead_ms).max().unwrap_or_default();
+    let of_newest = readings(told).filter(|reading| reading.term == newest);
+    let ahead_ms = of_newest.map(|reading| reading.walls_ahead_ms).max().unwrap_or_default();
     let (lower_ms, _) = medians(told.iter().map(|told| told.wall_ms));
     lower_ms.checked_sub_signed(ahead_ms).unwrap_or_default()
 }
@@ -304,6 +332,27 @@ mod tests {
 
     fn stamp(clock_ms: u64) -> Stamp {
         Stamp { clock_ms, walls_ahead_ms: 0 }
+    }
+
+    fn reading(term: u64, clock_ms: u64) -> Reading {
+        Reading { term: Term(term), clock_ms, walls_ahead_ms: 0 }
+    }
+
+    /// It was restarted since it saw that.
+    fn logged(term: u64, clock_ms: u64) -> Told {
+        Told { logged: reading(term, clock_ms), ..Told::default() }
+    }
+
+    /// It was told that, and has counted since.
+    fn counted(term: u64, clock_ms: u64) -> Told {
+        Told { counted: Some(reading(term, clock_ms)), ..Told::default() }
+    }
+
+    /// Follows a leader who says so.
+    fn follower(term: u64, clock_ms: u64, now: Tick) -> GroupClock {
+        let mut clock = GroupClock::default();
+        clock.take(NodeId(9), Term(term), counted(term, clock_ms), now);
+        clock
     }
 
     fn settle(clock: &mut GroupClock, term: u64, now: Tick, others: &[Told]) -> Settled {
@@ -357,7 +406,6 @@ mod tests {
     fn who_has_not_told_is_asked_again_each_tick() {
         let peers = [NodeId(2), NodeId(3)];
         let mut clock = GroupClock::default();
-        assert_eq!(clock.ask(&peers, at(0), 100), [], "a follower asks nobody");
         clock.lead(Term(2), at(0));
         assert_eq!(clock.ask(&peers, at(0), 100), peers);
         clock.take(NodeId(2), Term(2), Told::default(), at(0));
@@ -369,48 +417,60 @@ mod tests {
     fn who_was_restarted_asks_until_somebody_knows() {
         let peers = [NodeId(2), NodeId(3)];
         let mut clock = GroupClock::recovered(Term(3), stamp(1_000), at(0));
+        assert!(!clock.is_known(None));
         assert_eq!(clock.ask(&peers, at(0), 100), peers);
-        let knows_not = Told { clock_ms: 9_000, term: Term(4), ran_since: false, ..Told::default() };
-        clock.take(NodeId(2), Term(3), knows_not, at(10));
-        let knows_an_older_leaders = Told { clock_ms: 9_000, term: Term(2), ran_since: true, ..Told::default() };
-        clock.take(NodeId(2), Term(3), knows_an_older_leaders, at(20));
-        assert!(!clock.told(at(20)).ran_since);
+        clock.take(NodeId(2), Term(3), logged(4, 9_000), at(10));
+        let by_an_older_leader = counted(2, 9_000);
+        clock.take(NodeId(2), Term(3), by_an_older_leader, at(20));
+        assert_eq!(clock.told(at(20)).counted, None);
+        assert_eq!(clock.ask(&peers, at(99), 100), []);
         assert_eq!(clock.ask(&peers, at(100), 100), peers);
-        let knows = Told { clock_ms: 5_000, term: Term(3), ran_since: true, ..Told::default() };
-        clock.take(NodeId(3), Term(3), knows, at(120));
-        let told = clock.told(at(150));
-        assert_eq!((told.clock_ms, told.term, told.ran_since), (5_030, Term(3), true));
-        assert_eq!(clock.ask(&peers, at(900), 100), [], "it knows");
-        assert_eq!(
-            GroupClock::default().ask(&peers, at(0), 100),
-            [],
-            "a clock that has not begun is nobody's business"
-        );
+        clock.take(NodeId(3), Term(3), counted(3, 5_000), at(120));
+        assert_eq!(clock.told(at(150)).counted, Some(reading(3, 5_030)));
+        assert!(clock.is_known(None) && clock.is_known(Some(Term(3))));
+        assert!(!clock.is_known(Some(Term(4))), "the next leader's may be slower");
+        assert!(GroupClock::default().is_known(Some(Term(4))), "a clock that has not begun is nobody's business");
     }
 
     #[test]
-    fn who_ran_since_a_stamp_carries_the_clock_on_whatever_wall_clocks_say() {
+    fn who_has_counted_carries_the_clock_on_whatever_wall_clocks_say() {
         let mut clock = GroupClock::recovered(Term(2), stamp(1000), at(0));
-        clock.saw(Term(3), stamp(2000), at(10));
+        clock.take(NodeId(2), Term(3), counted(3, 2000), at(10));
         let far = Told { wall_ms: 99 * HOUR_MS, ..Told::default() };
         let settled = settle(&mut clock, 4, at(500), &[far, far]);
         assert_eq!(settled, Settled { from_ms: 2490, to_ms: 2490 });
     }
 
     #[test]
-    fn the_newest_leaders_stamps_count() {
-        // An isolated former leader has its own idea, and cannot have committed by it.
-        let former = Told { clock_ms: 9000, term: Term(2), ran_since: true, ..Told::default() };
-        let mut clock = GroupClock::default();
-        clock.saw(Term(3), stamp(5000), at(0));
-        assert_eq!(settle(&mut clock, 4, at(100), &[former]).to_ms, 5100);
+    fn a_stamp_says_only_what_the_clock_has_shown_at_the_least() {
+        // It was away, and is sent what it missed: the stamps are as old as the entries.
+        let mut clock = follower(2, 60_000, at(0));
+        clock.saw(Term(3), stamp(1_000), at(30_000));
+        assert_eq!(clock.estimate_ms(at(30_000)), 90_000);
+        assert!(!clock.is_known(Some(Term(4))));
+        assert_eq!(
+            clock.told(at(30_000)),
+            Told { wall_ms: at(30_000).wall_ms, logged: reading(3, 1_000), ..counted(2, 90_000) }
+        );
+        // If it was restarted as well, it does not know how old.
+        let mut clock = GroupClock::recovered(Term(2), stamp(500), at(0));
+        clock.saw(Term(3), stamp(1_000), at(30_000));
+        assert!(!clock.is_known(None));
+        assert_eq!(clock.told(at(30_000)).logged, reading(3, 1_000));
     }
 
     #[test]
-    fn what_was_counted_since_an_older_stamp_bounds_what_wall_clocks_say() {
-        // A leader has seen stamps late, and its clock is 600 ms behind what its predecessor's would show. It is restarted after 3 s.
+    fn the_newest_leaders_clock_counts() {
+        // An isolated former leader has its own idea, and cannot have committed by it.
+        let former = counted(2, 9000);
+        assert_eq!(settle(&mut follower(3, 5000, at(0)), 4, at(100), &[former]).to_ms, 5100);
+    }
+
+    #[test]
+    fn what_was_counted_by_an_older_leaders_word_bounds_what_wall_clocks_say() {
+        // A leader was told late, and its clock is 600 ms behind what its predecessor's would show. It is restarted after 3 s.
         let last = Stamp { clock_ms: 47 * HOUR_MS, walls_ahead_ms: 3 * HOUR_MS as i64 };
-        let told = |wall_ms, clock_ms| Told { wall_ms, clock_ms, walls_ahead_ms: 0, term: Term(2), ran_since: true };
+        let told = |wall_ms, clock_ms| Told { wall_ms, ..counted(2, clock_ms) };
         let settled = |wall_ms, clock_ms| {
             let mut clock = GroupClock::recovered(Term(3), last, at(3_000));
             settle(&mut clock, 4, at(3_000), &[told(wall_ms, clock_ms)]).to_ms - 47 * HOUR_MS
@@ -423,12 +483,12 @@ mod tests {
         assert_eq!(settled(wall_ms, early), 2_900, "no more than was counted");
         assert_eq!(settled(wall_ms - HOUR_MS, right), 0, "one that is far behind is not believed: but no stamp falls");
         let after_a_minute = right + 57_000;
-        assert_eq!(settled(wall_ms - HOUR_MS, after_a_minute), 60_600 - STAMP_LATE_MS_MAX);
+        assert_eq!(settled(wall_ms - HOUR_MS, after_a_minute), 60_600 - TOLD_LATE_MS_MAX);
     }
 
     #[test]
     fn after_a_restart_of_all_the_wall_clocks_say_how_much_time_has_passed() {
-        let restarted = Told { wall_ms: 50 * HOUR_MS, clock_ms: 47 * HOUR_MS, term: Term(2), ..Told::default() };
+        let restarted = Told { wall_ms: 50 * HOUR_MS, ..logged(2, 47 * HOUR_MS) };
         let mut clock = GroupClock::recovered(Term(2), stamp(47 * HOUR_MS), at(0));
         let settled = settle(&mut clock, 3, at(0), &[restarted]);
         assert_eq!(settled.to_ms, 50 * HOUR_MS);
@@ -468,7 +528,7 @@ mod tests {
         let voters = [NodeId(1), NodeId(2), NodeId(3)];
         let quorum = |told: &[NodeId]| told.len() >= 2;
         let last = Stamp { clock_ms: 47 * HOUR_MS, walls_ahead_ms: 0 };
-        let told = |wall_ms| Told { wall_ms, clock_ms: 47 * HOUR_MS, term: Term(2), ..Told::default() };
+        let told = |wall_ms| Told { wall_ms, ..logged(2, 47 * HOUR_MS) };
         let waiting = || {
             let mut clock = GroupClock::recovered(Term(2), last, at(0));
             clock.lead(Term(3), at(0));
@@ -486,7 +546,7 @@ mod tests {
         assert_eq!(clock.settle(at(300), &voters, 300, quorum).unwrap().to_ms, 48 * HOUR_MS, "the lower one");
         // One that has counted is enough.
         let mut clock = waiting();
-        clock.take(NodeId(2), Term(3), Told { ran_since: true, ..told(0) }, at(10));
+        clock.take(NodeId(2), Term(3), counted(2, 47 * HOUR_MS), at(10));
         assert_eq!(clock.settle(at(10), &voters, 300, quorum).unwrap().to_ms, 47 * HOUR_MS);
         assert!(clock.stamp(at(10)).unwrap().walls_ahead_ms > 2 * HOUR_MS as i64);
         // Who tells later still says which wall clock is right, but for the 10 ms that the answer may have been under way.
@@ -502,7 +562,7 @@ mod tests {
         clock.lead(Term(3), at(10));
         let voters = [1, 2, 3].map(NodeId);
         clock.take(NodeId(2), Term(3), clock.told(at(10)), at(10));
-        let other = Told { wall_ms: 50 * HOUR_MS, term: Term(2), ran_since: true, ..Told::default() };
+        let other = Told { wall_ms: 50 * HOUR_MS, ..counted(2, 0) };
         clock.take(NodeId(3), Term(3), other, at(10));
         let settled = clock.settle(at(10), &voters, 300, |told| told.len() >= 2).unwrap();
         assert!(settled.to_ms >= 50 * HOUR_MS, "{settled:?}");
@@ -511,13 +571,14 @@ mod tests {
 
     #[test]
     fn a_stamp_that_came_late_does_not_set_the_clock_back() {
-        let mut clock = GroupClock::default();
-        clock.saw(Term(2), stamp(1000), at(0));
+        let mut clock = follower(2, 1000, at(0));
         clock.saw(Term(2), stamp(1050), at(100));
         assert_eq!(clock.estimate_ms(at(100)), 1100);
         clock.saw(Term(2), stamp(1150), at(110));
         assert_eq!(clock.estimate_ms(at(110)), 1150);
-        clock.saw(Term(3), stamp(1100), at(120));
+        clock.take(NodeId(2), Term(2), counted(2, 1140), at(110));
+        assert_eq!(clock.estimate_ms(at(110)), 1150);
+        clock.take(NodeId(2), Term(3), counted(3, 1100), at(120));
         assert_eq!(clock.estimate_ms(at(120)), 1100, "another leader, another count");
     }
 
@@ -525,8 +586,7 @@ mod tests {
     fn a_leader_begins_at_what_its_log_says_at_least() {
         let mut clock = GroupClock::default();
         clock.saw(Term(2), stamp(5000), at(0));
-        let newer = Told { clock_ms: 4000, term: Term(3), ran_since: true, ..Told::default() };
-        assert_eq!(settle(&mut clock, 4, at(0), &[newer]).to_ms, 5000);
+        assert_eq!(settle(&mut clock, 4, at(0), &[counted(3, 4000)]).to_ms, 5000);
     }
 
     #[test]

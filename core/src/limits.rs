@@ -18,9 +18,10 @@ pub const EXPIRED_PER_ENTRY: usize = 64;
 pub const EXPIRED_PER_STAMP: usize = 512;
 /// A group's clock that moves forward by more than this at once, in milliseconds, is worth a line in the log.
 pub const CLOCK_JUMP_MS_MAX: u64 = 3_600_000;
-/// A stamp that was under way for longer, in milliseconds, may make keys expire early, by what it took longer, when who saw it in
-/// time leads next and then everybody restarts who followed. Also: what one wrong wall clock can add to a time to live then.
-pub const STAMP_LATE_MS_MAX: u64 = 5_000;
+/// What a leader says of its clock may be under way for so long, in milliseconds. Where that took longer, keys may expire early by the
+/// rest, should who was told in time lead next but one, with all restarted who followed. Also: what one wrong wall clock can add
+/// to a time to live then.
+pub const TOLD_LATE_MS_MAX: u64 = 5_000;
 /// The most operations of one batch.
 pub const BATCH_OPS_MAX: usize = 4096;
 /// The most keys and values of one batch, in bytes; also the largest encoded command.

@@ -451,7 +451,9 @@ impl Replica {
 
     fn serve_reads(&mut self, turn: &mut Turn) {
         let mut reads = std::mem::take(&mut self.reads_now);
-        reads.append(&mut self.reads.ready(self.applied));
+        if self.knows_clock() {
+            reads.append(&mut self.reads.ready(self.applied));
+        }
         if reads.is_empty() {
             return;
         }

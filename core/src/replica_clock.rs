@@ -1,5 +1,5 @@
-//! The steps by which a group's clock is kept: a leader asks before it stamps, and stamps when something is due; a replica that was
-//! restarted asks as well.
+//! The steps by which a group's clock is kept: a leader asks before it stamps, tells the others as soon as it knows, and stamps when
+//! something is due. Who was not told asks.
 
 use crate::clock::Told;
 use crate::log::LogEntry;
@@ -18,28 +18,39 @@ pub(crate) fn last_stamp(entries: &[LogEntry]) -> Option<(Term, Stamp)> {
 }
 
 impl Replica {
-    /// Asks for what is not told yet. A leader begins to stamp when a quorum has told.
+    /// Asks for what is not told yet. A leader begins to stamp when a quorum has told, and tells all.
     pub(crate) fn settle_clock(&mut self, turn: &mut Turn) {
-        if self.clock.is_known() {
+        if self.knows_clock() {
             return;
         }
         let (own, now, round) = (turn.config.node, turn.now, self.raft.term());
         let voters = self.raft.voters();
         let peers: Vec<NodeId> = voters.iter().copied().filter(|&voter| voter != own).collect();
-        for peer in self.clock.ask(&peers, now, turn.config.timing.tick_ms) {
+        // Who has a leader need not ask the others.
+        let leader = self.raft.leader().filter(|&leader| leader != own);
+        let to_ask = leader.map_or_else(|| peers.clone(), |leader| vec![leader]);
+        for peer in self.clock.ask(&to_ask, now, turn.config.timing.tick_ms) {
             self.post(peer, Body::ClockAsk { round }, turn);
         }
         self.clock.take(own, round, self.clock.told(now), now);
         let patience_ms = PATIENCE_TICKS * turn.config.timing.tick_ms;
-        if let Some(settled) = self.clock.settle(now, &voters, patience_ms, |told| self.raft.is_quorum(told))
-            && settled.is_jump()
-        {
+        let settled = self.clock.settle(now, &voters, patience_ms, |told| self.raft.is_quorum(told));
+        let Some(settled) = settled else { return };
+        for peer in peers.into_iter().chain(self.raft.learners()) {
+            self.tell_clock(peer, round, turn);
+        }
+        if settled.is_jump() {
             let event = Event::ClockJumped { group: self.group, from_ms: settled.from_ms, to_ms: settled.to_ms };
             turn.out.push(Output::Report(event));
         }
     }
 
-    /// A replica asks. Any other answers, and at once.
+    /// Whether this replica knows the clock as its leader does: then what it reads by it is neither gone too early nor there too late.
+    pub(crate) fn knows_clock(&self) -> bool {
+        self.clock.is_known(self.raft.leader().map(|_| self.raft.term()))
+    }
+
+    /// A replica asks, or is told anyway. Any other answers, and at once.
     pub(crate) fn tell_clock(&self, peer: NodeId, round: Term, turn: &mut Turn) {
         self.post(peer, Body::ClockTell { round, told: self.clock.told(turn.now) }, turn);
     }

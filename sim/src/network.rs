@@ -12,6 +12,7 @@ use crate::driver::{Datagram, Net};
 use crate::faults::{Fault, Faults};
 use crate::plan::NetworkPlan;
 use crate::rng::Rng;
+use crate::world::TICK_MS;
 
 /// The number of the clients' host; nodes have 1 and up.
 pub const CLIENTS: usize = 0;
@@ -28,6 +29,12 @@ pub enum Cut {
     OneWay,
 }
 
+#[derive(Default)]
+struct Turns {
+    next: u64,
+    early: BTreeMap<u64, (u64, Datagram)>,
+}
+
 /// The network's own state.
 pub struct Network {
     rng: Rng,
@@ -39,6 +46,12 @@ pub struct Network {
     clogs: BTreeMap<(usize, usize), u64>,
     /// By receiver: what arrived, by the time when it may be received and a drawn number; what waited, by its count.
     held: Vec<BTreeMap<(u64, u64), Datagram>>,
+    /// What is sent on a way is received in that order, as over a connection.
+    pub in_order: bool,
+    /// By sender and receiver: how many were sent.
+    numbers: BTreeMap<(usize, usize), u64>,
+    /// By receiver and sender: the number of the one that comes next, and what came before it was its turn, with when it came.
+    turns: BTreeMap<(usize, usize), Turns>,
     /// How many datagrams waited.
     waited: u64,
     /// How many datagrams were sent.
@@ -49,7 +62,18 @@ impl Network {
     /// A network for so many hosts.
     pub fn new(rng: Rng, rates: NetworkPlan, hosts: usize) -> Network {
         let held = (0..hosts).map(|_| BTreeMap::new()).collect();
-        Network { rng, rates, cuts: BTreeMap::new(), clogs: BTreeMap::new(), held, waited: 0, sent: 0 }
+        Network {
+            rng,
+            rates,
+            cuts: BTreeMap::new(),
+            clogs: BTreeMap::new(),
+            held,
+            in_order: false,
+            numbers: BTreeMap::new(),
+            turns: BTreeMap::new(),
+            waited: 0,
+            sent: 0,
+        }
     }
 
     /// Notes what the driver was told.
@@ -100,10 +124,13 @@ impl Network {
             faults.happened(Fault::Clogged);
             not_before_ms = not_before_ms.max(until_ms);
         }
-        net.send(to, Datagram { from, is_copy: false, not_before_ms, body: body.clone() })?;
+        let numbers = self.numbers.entry((from, to)).or_default();
+        *numbers += 1;
+        let number = *numbers;
+        net.send(to, Datagram { from, is_copy: false, number, not_before_ms, body: body.clone() })?;
         if between_nodes && self.rng.chance(rates.duplication) {
             let not_before_ms = now_ms + self.rng.between(0, rates.delay_ms_max);
-            net.send(to, Datagram { from, is_copy: true, not_before_ms, body })?;
+            net.send(to, Datagram { from, is_copy: true, number, not_before_ms, body })?;
         }
         Ok(())
     }
@@ -132,6 +159,31 @@ impl Network {
             }
             faults.happened_times(Fault::Duplicated, u64::from(datagram.is_copy));
             due.push(datagram);
+        }
+        self.put_in_order(to, now_ms, due)
+    }
+
+    /// What comes before its turn waits, but no longer than what it waits for may be on its way.
+    fn put_in_order(&mut self, to: usize, now_ms: u64, arrived: Vec<Datagram>) -> Vec<Datagram> {
+        let mut due = Vec::new();
+        for datagram in arrived {
+            let turns = self.turns.entry((to, datagram.from)).or_default();
+            if self.in_order && datagram.number > turns.next {
+                turns.early.insert(datagram.number, (now_ms, datagram));
+                continue;
+            }
+            turns.next = turns.next.max(datagram.number + 1);
+            due.push(datagram);
+        }
+        let longest_ms = self.rates.latency_ms_max + TICK_MS;
+        for (_, turns) in self.turns.range_mut((to, 0)..(to + 1, 0)) {
+            while let Some(first) = turns.early.first_entry()
+                && (*first.key() <= turns.next || now_ms >= first.get().0 + longest_ms)
+            {
+                let (number, (_, datagram)) = first.remove_entry();
+                turns.next = turns.next.max(number + 1);
+                due.push(datagram);
+            }
         }
         due
     }

@@ -163,7 +163,8 @@ fn play(world: &mut World, plan: &Plan, recovery_ms: &mut u64) -> Result<(), Vio
     finish_tasks(world, "progress after healing", RECOVERY_MS_MAX)?;
     *recovery_ms = world.now_ms() - healed_ms;
     world.clients.borrow_mut().add_timed_probes();
-    world.clients.borrow_mut().add_reaches();
+    let serving: Vec<usize> = world.member_hosts().into_iter().filter(|host| !stay_down.contains(host)).collect();
+    world.clients.borrow_mut().add_reaches(&serving);
     finish_tasks(world, "progress after healing", RECOVERY_MS_MAX)?;
     if let Some(trial) = Trial::draw(plan) {
         trial.run(world, plan)?;

@@ -377,6 +377,7 @@ impl World {
         self.heal_ways(ways);
         let now_ms = self.now_ms();
         self.shared.borrow_mut().network.unclog();
+        self.shared.borrow_mut().network.in_order = true;
         self.shared.borrow_mut().network.rates = NetworkPlan { loss: 0, duplication: 0, delay: 0, ..self.plan.network };
         for node in 1..=self.plan.hosts() {
             if self.power[node - 1] == Power::Spare {

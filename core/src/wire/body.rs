@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes};
 
 use super::Body;
-use crate::clock::Told;
+use crate::clock::{Reading, Told};
 use crate::machine::{DecodeError, reply};
 use crate::raft::Message;
 use crate::storage::SnapshotMeta;
@@ -72,12 +72,19 @@ pub(super) fn encode(body: &Body, out: &mut Vec<u8>) {
         Body::ClockTell { round, told } => {
             out.put_u64_le(round.0);
             out.put_u64_le(told.wall_ms);
-            out.put_u64_le(told.clock_ms);
-            out.put_i64_le(told.walls_ahead_ms);
-            out.put_u64_le(told.term.0);
-            out.put_u8(u8::from(told.ran_since));
+            put_reading(out, told.logged);
+            out.put_u8(u8::from(told.counted.is_some()));
+            if let Some(counted) = told.counted {
+                put_reading(out, counted);
+            }
         }
     }
+}
+
+fn put_reading(out: &mut Vec<u8>, Reading { term, clock_ms, walls_ahead_ms }: Reading) {
+    out.put_u64_le(term.0);
+    out.put_u64_le(clock_ms);
+    out.put_i64_le(walls_ahead_ms);
 }
 
 pub(super) fn decode(kind: u8, mut bytes: Bytes) -> Result<Body, &'static str> {
@@ -133,11 +140,10 @@ pub(super) fn decode(kind: u8, mut bytes: Bytes) -> Result<Body, &'static str> {
         }
         CLOCK_TELL => {
             let (round, wall_ms) = (Term(number(&mut bytes)?), number(&mut bytes)?);
-            let (clock_ms, walls_ahead_ms) = (number(&mut bytes)?, number(&mut bytes)?.cast_signed());
-            let term = Term(number(&mut bytes)?);
-            let told = Told { wall_ms, clock_ms, walls_ahead_ms, term, ran_since: flag(&mut bytes)? };
+            let logged = reading(&mut bytes)?;
+            let counted = if flag(&mut bytes)? { Some(reading(&mut bytes)?) } else { None };
             ended(&bytes)?;
-            Ok(Body::ClockTell { round, told })
+            Ok(Body::ClockTell { round, told: Told { wall_ms, logged, counted } })
         }
         _ => Err("an envelope of an unknown kind"),
     }
@@ -145,6 +151,11 @@ pub(super) fn decode(kind: u8, mut bytes: Bytes) -> Result<Body, &'static str> {
 
 fn number(bytes: &mut Bytes) -> Result<u64, &'static str> {
     if bytes.len() < 8 { Err("a number is cut short") } else { Ok(bytes.get_u64_le()) }
+}
+
+fn reading(bytes: &mut Bytes) -> Result<Reading, &'static str> {
+    let (term, clock_ms) = (Term(number(bytes)?), number(bytes)?);
+    Ok(Reading { term, clock_ms, walls_ahead_ms: number(bytes)?.cast_signed() })
 }
 
 fn ended(bytes: &Bytes) -> Result<(), &'static str> {

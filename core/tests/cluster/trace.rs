@@ -82,10 +82,10 @@ impl Trace {
             Body::SnapshotAck { chunk, accepted, .. } => format!("SnapshotAck {id}->{to} chunk {chunk} {accepted}"),
             Body::ClockAsk { round } => format!("ClockAsk {id}->{to} term {round}"),
             Body::ClockTell { round, told } => {
-                let clock = match (told.clock_ms, told.ran_since) {
-                    (0, _) => "the clock has not begun".into(),
-                    (ms, true) => format!("the clock shows {}", time(ms)),
-                    (ms, false) => format!("the clock shows {} or later", time(ms)),
+                let clock = match (told.counted, told.logged.clock_ms) {
+                    (Some(counted), _) => format!("the clock shows {}", time(counted.clock_ms)),
+                    (None, 0) => "the clock has not begun".into(),
+                    (None, ms) => format!("the clock shows {} or later", time(ms)),
                 };
                 format!("ClockTell {id}->{to} term {round}: {clock}, the wall clock {}", time(told.wall_ms))
             }

@@ -13,7 +13,7 @@ use drey_core::{Error, NodeId, RequestId};
 
 use super::{Asked, Clients, State, Task};
 use crate::node::CLUSTER;
-use crate::operator::{address_of, host_of_address};
+use crate::operator::{address_of, host_of, host_of_address};
 use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::shared::Shared;
@@ -34,6 +34,9 @@ pub(super) struct Program {
     rng: Rng,
     journeys: BTreeMap<usize, Journey>,
     refresh: Option<Refresh>,
+    /// The hosts that it was given, and those of the newest members that it was ever told: it may find those that are still members.
+    given: Vec<usize>,
+    told: (u64, Vec<usize>),
     /// What was sent and is not waited for, and until when it may still arrive.
     lapsed: VecDeque<(u64, RequestId)>,
 }
@@ -62,7 +65,7 @@ impl Program {
         }
         let mut rng = Rng::stream(plan.seed, "program", 0);
         let policy = Policy {
-            attempt_timeout_ms: rng.between(100, 700),
+            attempt_timeout_ms: rng.between(200, 700),
             backoff_cap_ms: *rng.pick(&[50, 1_000]),
             refresh_interval_ms: rng.between(500, 5_000),
             ..Policy::default()
@@ -71,8 +74,17 @@ impl Program {
         let mut hosts: Vec<usize> = (1..=plan.nodes).collect();
         rng.shuffle(&mut hosts);
         hosts.truncate(rng.between(1, 3) as usize);
-        let router = Router::new(policy, hosts.into_iter().map(address_of), rng.next_u64());
-        Some(Program { router, every, rng, journeys: BTreeMap::new(), refresh: None, lapsed: VecDeque::new() })
+        let router = Router::new(policy, hosts.iter().copied().map(address_of), rng.next_u64());
+        Some(Program {
+            router,
+            every,
+            rng,
+            journeys: BTreeMap::new(),
+            refresh: None,
+            given: hosts,
+            told: (0, Vec::new()),
+            lapsed: VecDeque::new(),
+        })
     }
 }
 
@@ -284,16 +296,22 @@ impl Clients {
             (Ok(Reply::Status(status)), Some(members)) => {
                 let view = view(status, shared.exchange.nodes.get(&from).copied(), members);
                 drop(program.router.learn(shared.now_ms, endpoint, &view));
+                if members.changes() >= program.told.0 {
+                    program.told = (members.changes(), members.iter().map(host_of).collect());
+                }
             }
             _ => program.router.refresh_failed(shared.now_ms, endpoint),
         }
         true
     }
 
-    /// A read of each group, which the program must bring to an end by itself now that nothing is wrong any more.
-    pub fn add_reaches(&mut self) {
+    /// A read of each group, which the program must bring to an end by itself now that nothing is wrong any more: if one of these
+    /// hosts is one that it was given or told.
+    pub fn add_reaches(&mut self, hosts: &[usize]) {
         let Some(program) = &self.program else { return };
-        if !(0..self.states.len()).any(|client| self.is_thread(client, program)) {
+        let has_threads = (0..self.states.len()).any(|client| self.is_thread(client, program));
+        let is_known = |host: &usize| program.given.contains(host) || program.told.1.contains(host);
+        if !has_threads || !hosts.iter().any(is_known) {
             return;
         }
         for bucket in self.workload.buckets.clone() {

@@ -39,6 +39,8 @@ pub struct Datagram {
     pub from: usize,
     /// The network made it of another one.
     pub is_copy: bool,
+    /// Its number among those that its sender sent to its receiver.
+    pub number: u64,
     /// It is held back until then, wherever it is.
     pub not_before_ms: u64,
     /// What it carries.

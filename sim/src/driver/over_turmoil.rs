@@ -21,7 +21,7 @@ const PORT: u16 = 7000;
 /// The largest datagram, in bytes: all that the shards of a node send to a peer within a tick.
 const DATAGRAM_BYTES_MAX: usize = 2 * SHARDS_MAX as usize * FRAME_BYTES_MAX;
 /// Who sent it, whether it is a copy, and when it may be received.
-const HEADER_BYTES: usize = 10;
+const HEADER_BYTES: usize = 1 + 1 + 8 + 8;
 
 /// The driver.
 pub struct OverTurmoil {
@@ -121,9 +121,10 @@ impl Net for Socket<'_> {
 }
 
 fn encode(datagram: &Datagram) -> Vec<u8> {
-    let Datagram { from, is_copy, not_before_ms, body } = datagram;
+    let Datagram { from, is_copy, number, not_before_ms, body } = datagram;
     let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
     bytes.extend_from_slice(&[*from as u8, u8::from(*is_copy)]);
+    bytes.extend_from_slice(&number.to_le_bytes());
     bytes.extend_from_slice(&not_before_ms.to_le_bytes());
     bytes.extend_from_slice(body);
     bytes
@@ -131,10 +132,12 @@ fn encode(datagram: &Datagram) -> Vec<u8> {
 
 fn decode(bytes: &[u8]) -> Option<Datagram> {
     let (&[from, is_copy], rest) = bytes.split_first_chunk::<2>()?;
+    let (number, rest) = rest.split_first_chunk::<8>()?;
     let (not_before, body) = rest.split_first_chunk::<8>()?;
     Some(Datagram {
         from: from.into(),
         is_copy: is_copy != 0,
+        number: u64::from_le_bytes(*number),
         not_before_ms: u64::from_le_bytes(*not_before),
         body: Bytes::copy_from_slice(body),
     })
@@ -146,7 +149,8 @@ mod tests {
 
     #[test]
     fn a_datagram_comes_back_as_it_went() {
-        let datagram = Datagram { from: 3, is_copy: true, not_before_ms: 77, body: Bytes::from_static(b"body") };
+        let datagram =
+            Datagram { from: 3, is_copy: true, number: 5, not_before_ms: 77, body: Bytes::from_static(b"body") };
         let bytes = encode(&datagram);
         assert_eq!(decode(&bytes), Some(datagram));
         assert_eq!(decode(&bytes[..HEADER_BYTES - 1]), None);

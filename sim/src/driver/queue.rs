@@ -163,7 +163,7 @@ mod tests {
                 self.heard.borrow_mut().push((self.number, self.now_ms, u64::from_le_bytes(sent)));
             }
             let body = Bytes::copy_from_slice(&self.now_ms.to_le_bytes());
-            let datagram = Datagram { from: self.number, is_copy: false, not_before_ms: 0, body };
+            let datagram = Datagram { from: self.number, is_copy: false, number: 0, not_before_ms: 0, body };
             net.send(1 - self.number, datagram).expect("there are two");
         }
     }
