@@ -1,7 +1,7 @@
 //! Links to peers. Each shard dials each peer and sends on that link; what it receives comes on links that peers dialed.
 //!
 //! A link carries one frame a turn. What is sent while there is no link, or waits for too slow a one, is lost: core says when
-//! ([`Outbox`]).
+//! ([`Outbox`]), and when to dial again ([`Redial`]).
 
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
@@ -16,6 +16,7 @@ use drey_core::wire::Envelope;
 use drey_core::wire::frame::{self, FrameReader};
 use drey_core::wire::handshake::{FIXED_BYTES, HandshakeError, Hello, Refusal, Standing};
 use drey_core::wire::outbox::{Lost, Outbox};
+use drey_core::wire::redial::Redial;
 use drey_core::{Input, NodeId, ShardId};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
@@ -30,8 +31,6 @@ use crate::shared::Shared;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-const BACKOFF_MIN: Duration = Duration::from_millis(20);
-const BACKOFF_MAX: Duration = Duration::from_secs(1);
 const READ_BYTES: usize = 64 << 10;
 
 /// The sending end of a link.
@@ -89,15 +88,12 @@ impl PeerLink {
 async fn dial(link: Rc<PeerLink>, handle: Rc<ShardHandle>) {
     let peer = &link.peer;
     let id = peer.id;
-    let mut backoff = BACKOFF_MIN;
+    let mut redial = Redial::default();
     let mut last_error = String::new();
-    // A link stood until just now.
-    let mut was_up = false;
     loop {
-        match connect(&handle, peer).await {
+        let wait_ms = match connect(&handle, peer).await {
             Ok((stream, number)) => {
                 tracing::info!(peer = peer.name, shard = handle.shard.0, "linked");
-                backoff = BACKOFF_MIN;
                 last_error.clear();
                 link.outbox.borrow_mut().up(number);
                 handle.push(Input::PeerUp(id));
@@ -105,23 +101,22 @@ async fn dial(link: Rc<PeerLink>, handle: Rc<ShardHandle>) {
                 link.outbox.borrow_mut().down();
                 handle.push(Input::PeerDown(id));
                 tracing::warn!(peer = peer.name, error, "the link broke");
-                // Whether somebody still listens there tells a dead peer from a broken wire.
-                was_up = true;
+                redial.broke()
             }
             Err(error) => {
-                if was_up && error.refused {
+                let failed = redial.failed(error.refused);
+                if failed.is_gone {
                     handle.push(Input::PeerGone(id));
                 }
-                was_up = false;
                 // Said once, not at every attempt.
                 if error.why != last_error {
                     tracing::warn!(peer = peer.name, address = peer.address, error = error.why, "cannot link");
                     last_error = error.why;
                 }
+                failed.wait_ms
             }
-        }
-        runtime::sleep(backoff).await;
-        backoff = (backoff * 2).min(BACKOFF_MAX);
+        };
+        runtime::sleep(Duration::from_millis(wait_ms)).await;
     }
 }
 

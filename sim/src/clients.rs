@@ -51,6 +51,8 @@ pub struct Exchange {
     pub starts: BTreeMap<usize, u64>,
     /// The hosts whose processes run.
     pub running: BTreeSet<usize>,
+    /// Those whose machines run without one: who connects is refused.
+    pub refusing: BTreeSet<usize>,
     /// Which node each host's process is.
     pub nodes: BTreeMap<usize, NodeId>,
     /// The members, as each host's process knows them.
@@ -62,8 +64,10 @@ impl Exchange {
         self.starts.get(&host).copied().unwrap_or_default()
     }
 
-    fn listens(&self, host: usize) -> bool {
-        self.running.contains(&host)
+    /// Whether a connection to a host is refused, if that shows at once.
+    pub fn refuses(&self, host: usize) -> Option<bool> {
+        let (runs, refuses) = (self.running.contains(&host), self.refusing.contains(&host));
+        (runs || refuses).then_some(refuses)
     }
 }
 

@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes};
 use drey_core::system::Members;
 use drey_core::wire::handshake::{Acquaintances, FIXED_BYTES, HandshakeError, Hello, Standing};
 use drey_core::wire::outbox::{Lost, Outbox};
+use drey_core::wire::redial::Redial;
 use drey_core::wire::{Envelope, frame};
 use drey_core::{ClusterId, Incarnation, NodeId};
 
@@ -21,6 +22,8 @@ use crate::story::Parcel;
 const HELLO_EVERY_MS: u64 = 200;
 /// A peer that is not heard for so long has no link.
 const SILENCE_MS_MAX: u64 = 900;
+/// Who is dialed and says nothing is waited for so long.
+const CONNECT_MS_MAX: u64 = 2_000;
 /// About what handshakes and frames take in a datagram, beside envelopes.
 const HEADERS_BYTES: usize = 256;
 /// Links of one process are numbered from its start's number times this.
@@ -71,6 +74,9 @@ pub struct Links {
 struct Peer {
     host: usize,
     up: bool,
+    /// While it is not: the next attempt to dial it, and when that is due.
+    redial: Redial,
+    dial_ms: u64,
     heard_ms: u64,
     said_ms: Option<u64>,
     /// Our number of the link to it.
@@ -141,6 +147,8 @@ impl Links {
         self.peers.entry(id).or_insert_with(|| Peer {
             host,
             up: false,
+            redial: Redial::default(),
+            dial_ms: 0,
             heard_ms: 0,
             said_ms: None,
             link: start * LINKS_PER_START,
@@ -255,9 +263,9 @@ impl Links {
     }
 
     /// Breaks the link to a peer. False: there is none.
-    pub fn break_off(&mut self, peer: NodeId) -> bool {
+    pub fn break_off(&mut self, now_ms: u64, peer: NodeId) -> bool {
         let Some(peer) = self.peers.get_mut(&peer).filter(|peer| peer.up) else { return false };
-        peer.break_off();
+        peer.break_off(now_ms);
         true
     }
 
@@ -266,11 +274,44 @@ impl Links {
         let mut silent = Vec::new();
         for (&node, peer) in &mut self.peers {
             if peer.up && now_ms > peer.heard_ms + SILENCE_MS_MAX {
-                peer.break_off();
+                peer.break_off(now_ms);
                 silent.push(node);
             }
         }
         silent
+    }
+
+    /// Links end with the processes that they lead to, where `refuses` says that nobody listens on a host any more. Answers whose.
+    pub fn closed(&mut self, now_ms: u64, refuses: impl Fn(usize) -> Option<bool>) -> Vec<NodeId> {
+        let mut closed = Vec::new();
+        for (&node, peer) in &mut self.peers {
+            if peer.up && refuses(peer.host) == Some(true) {
+                peer.break_off(now_ms);
+                closed.push(node);
+            }
+        }
+        closed
+    }
+
+    /// Dials the peers that are due, of those that no link leads to: `refuses` says whether nobody listens on a host, if that can be
+    /// known at all. Answers who is gone.
+    pub fn dial(&mut self, now_ms: u64, refuses: impl Fn(usize) -> Option<bool>) -> Vec<NodeId> {
+        let mut gone = Vec::new();
+        for (&node, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.up) {
+            if now_ms < peer.dial_ms {
+                continue;
+            }
+            let (refused, takes_ms) = match refuses(peer.host) {
+                Some(refused) => (refused, 0),
+                None => (false, CONNECT_MS_MAX),
+            };
+            let failed = peer.redial.failed(refused);
+            peer.dial_ms = now_ms + takes_ms + failed.wait_ms;
+            if failed.is_gone {
+                gone.push(node);
+            }
+        }
+        gone
     }
 
     /// The datagrams that are to be sent now.
@@ -324,7 +365,7 @@ impl Peer {
         }
         if start > self.start {
             if self.up {
-                self.break_off();
+                self.break_off(now_ms);
                 heard.down = true;
             }
             self.readers.clear();
@@ -346,8 +387,9 @@ impl Peer {
         Ok(())
     }
 
-    fn break_off(&mut self) {
+    fn break_off(&mut self, now_ms: u64) {
         self.up = false;
+        self.dial_ms = now_ms + self.redial.broke();
         self.link += 1;
         self.out.iter_mut().for_each(Outbox::down);
         self.last.fill(None);

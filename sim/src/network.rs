@@ -81,6 +81,11 @@ impl Network {
         self.cuts.insert((from, to), cut);
     }
 
+    /// Whether nothing gets from one host to another and back.
+    pub fn is_cut(&self, one: usize, other: usize) -> bool {
+        [(one, other), (other, one)].iter().any(|way| self.cuts.get(way).is_some_and(|cut| *cut != Cut::None))
+    }
+
     /// What is sent on these ways waits until then.
     pub fn clog(&mut self, ways: &[(usize, usize)], until_ms: u64) {
         self.clogs.extend(ways.iter().map(|&way| (way, until_ms)));

@@ -202,6 +202,7 @@ impl Node {
         self.starts += 1;
         shared.coverage.starts += 1;
         shared.exchange.starts.insert(self.host, self.starts);
+        shared.exchange.refusing.remove(&self.host);
         let log = match self.recover_log(shared) {
             Ok(Some(log)) => log,
             Ok(None) => return false,
@@ -330,6 +331,9 @@ impl Node {
         self.process = None;
         self.doom = None;
         shared.exchange.running.remove(&self.host);
+        if death == Death::Kill {
+            shared.exchange.refusing.insert(self.host);
+        }
         match death {
             Death::Kill => self.disk.kill(&mut shared.faults),
             Death::PowerCut => self.lose_power(shared),

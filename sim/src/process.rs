@@ -196,7 +196,7 @@ impl Process {
 
     /// The link to a peer breaks, and will stand again.
     pub fn break_link(&mut self, peer: NodeId, shared: &mut Shared) {
-        if self.links.break_off(peer) {
+        if self.links.break_off(shared.now_ms, peer) {
             shared.happened(self.host, Fault::LinkBroken, format_args!("to node {peer}"));
             self.tell_all(&Input::PeerDown(peer), shared);
         }
@@ -232,10 +232,8 @@ impl Process {
         }
         for peer in self.links.silent(shared.now_ms) {
             self.tell_all(&Input::PeerDown(peer), shared);
-            if self.rng.chance(500) {
-                self.say_gone(peer, shared);
-            }
         }
+        self.dial(shared);
         // It need not stop then.
         if self.now_and_then(self.hand_over_every_ms) {
             shared.faults.happened(Fault::HandedOver);
@@ -268,6 +266,16 @@ impl Process {
     /// Once in so many milliseconds, on average; 0: never.
     fn now_and_then(&mut self, every_ms: u64) -> bool {
         every_ms > 0 && self.rng.below(every_ms / TICK_MS) == 0
+    }
+
+    /// Notices the links that ended with a peer's process, and dials those peers again.
+    fn dial(&mut self, shared: &mut Shared) {
+        let (own, now_ms, network, exchange) = (self.host, shared.now_ms, &shared.network, &shared.exchange);
+        let refuses = |host| exchange.refuses(host).filter(|_| !network.is_cut(own, host));
+        let closed = self.links.closed(now_ms, refuses);
+        let gone = self.links.dial(now_ms, refuses);
+        closed.into_iter().for_each(|peer| self.tell_all(&Input::PeerDown(peer), shared));
+        gone.into_iter().for_each(|peer| self.say_gone(peer, shared));
     }
 
     /// Somebody else may have its address, or refuse for it: such news can be wrong.

@@ -4,6 +4,7 @@ mod body;
 pub mod frame;
 pub mod handshake;
 pub mod outbox;
+pub mod redial;
 
 use std::sync::Arc;
 

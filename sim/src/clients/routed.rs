@@ -30,8 +30,6 @@ pub(super) struct Program {
     router: Router,
     /// Every so many-th client is one of its threads.
     every: usize,
-    /// Whether a connection to where nothing listens is refused.
-    rng: Rng,
     journeys: BTreeMap<usize, Journey>,
     refresh: Option<Refresh>,
     /// The hosts that it was given, and those of the newest members that it was ever told: it may find those that are still members.
@@ -78,7 +76,6 @@ impl Program {
         Some(Program {
             router,
             every,
-            rng,
             journeys: BTreeMap::new(),
             refresh: None,
             given: hosts,
@@ -144,7 +141,7 @@ impl Clients {
                 }
                 Step::Send { endpoint, timeout_ms } => {
                     let host = host_of_address(program.router.address(endpoint));
-                    if !shared.exchange.listens(host) && program.rng.chance(500) {
+                    if shared.exchange.refuses(host) == Some(true) {
                         let verdict = program.router.finished(now_ms, &mut journey.call, Outcome::NotSent);
                         if let Verdict::Fail(code) = verdict {
                             self.arrived(client, Err(error_of(code)), shared);
