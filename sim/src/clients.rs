@@ -272,9 +272,8 @@ impl Clients {
                 State::Repeating { at_ms, .. } if now_ms >= at_ms => self.repeat(client, shared),
                 _ => None,
             };
-            let is_new = matches!(self.states[client], State::Waiting { .. }) && !self.is_on_its_way(client);
             let asked = match asked {
-                Some(_) if is_new && self.is_routed(client) => self.set_out(client, shared),
+                Some(_) if !self.is_on_its_way(client) && self.is_routed(client) => self.set_out(client, shared),
                 asked => asked,
             };
             if let Some((node, id)) = asked {

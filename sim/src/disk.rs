@@ -9,6 +9,7 @@
 //!   they are overwritten.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use drey_core::log::{BLOCK_BYTES, SegmentId};
 use drey_core::mutation::{Mutation, is_on};
@@ -31,7 +32,7 @@ struct Segment {
     /// Its length; what was never written reads as zeros.
     bytes: usize,
     /// What is certain, from the file's beginning.
-    durable: Vec<u8>,
+    durable: Rc<Vec<u8>>,
     /// Written and not synced.
     cached: BTreeMap<usize, Sector>,
     /// Up to here its blocks hold bytes whose sync was reported: they must not be written again.
@@ -145,14 +146,14 @@ impl Disk {
                 self.synced_bytes += bytes.len() as u64;
             }
             Some(InFlight::Prepare { segment, header, bytes, recycled }) => {
+                // The directory is synced with it.
+                self.deleted.clear();
                 let unlisted = is_on(Mutation::DirectoryEntryNotSynced);
                 let mut file = Segment { bytes, unlisted, ..recycled.unwrap_or_default() };
                 file.write(0, &header, self.lies);
                 file.synced_end = header.len() as u64;
                 self.synced_hash = xxh3_64_with_seed(&header, self.synced_hash);
                 self.segments.insert(segment, file);
-                // The directory was synced with it.
-                self.deleted.clear();
             }
             None => {}
         }
@@ -259,7 +260,7 @@ impl Disk {
         let among = if number.is_multiple_of(2) { file.attested_end } else { BLOCK_BYTES as u64 };
         let bit = 8 * (file.attested_end - among) + number / 2 % (8 * among);
         // A disk that lies has nothing there.
-        let Some(byte) = file.durable.get_mut((bit / 8) as usize) else { return false };
+        let Some(byte) = Rc::make_mut(&mut file.durable).get_mut((bit / 8) as usize) else { return false };
         *byte ^= 1 << (bit % 8);
         true
     }
@@ -275,7 +276,7 @@ impl Disk {
         let Some((_, file)) = attested else { return false };
         let bit = 8 * (file.attested_end - BLOCK_BYTES as u64) + number % (8 * SECTOR_BYTES as u64 / 4);
         // A disk that lies has nothing there.
-        let Some(byte) = file.durable.get_mut((bit / 8) as usize) else { return false };
+        let Some(byte) = Rc::make_mut(&mut file.durable).get_mut((bit / 8) as usize) else { return false };
         *byte ^= 1 << (bit % 8);
         true
     }
@@ -336,11 +337,15 @@ impl Segment {
 
     fn make_durable(&mut self, start: usize, bytes: &[u8]) {
         let end = start + bytes.len();
-        if self.durable.len() < end {
-            self.durable.reserve_exact(self.bytes.saturating_sub(self.durable.len()));
-            self.durable.resize(end, 0);
+        let durable = Rc::make_mut(&mut self.durable);
+        if durable.len() < end {
+            durable.reserve_exact(self.bytes.saturating_sub(durable.len()));
         }
-        self.durable[start..end].copy_from_slice(bytes);
+        if durable.len() == start {
+            return durable.extend_from_slice(bytes);
+        }
+        durable.resize(end.max(durable.len()), 0);
+        durable[start..end].copy_from_slice(bytes);
     }
 
     fn cache(&mut self, offset: u64, bytes: &[u8], mut keeps: impl FnMut(usize) -> bool) {

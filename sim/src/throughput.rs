@@ -1,6 +1,6 @@
 //! How fast the simulator is: simulated seconds a second of one core's time, over seeds whose five nodes are asked
 //! densely. Everything that a run does is in it: faults, the trace's hash, the checkers. What is left out are the hunts,
-//! which cut leaders off all the time, so that clients wait more than they ask; and there are some clients more than a seed draws.
+//! which cut leaders off all the time, so that clients wait more than they ask; and all have as many clients as the fewest of them draw.
 
 use std::fmt;
 use std::time::{Duration, Instant};

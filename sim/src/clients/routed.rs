@@ -2,7 +2,7 @@
 //! again: [`drey_client::logic`] decides, as it does behind gRPC, and this file is its network and its clock. To the checkers such a
 //! call is one call, however often it was sent and wherever to: what the program is told of it must be true.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use drey_client::Code;
 use drey_client::logic::{Call, EndpointId, GroupView, Kind, Outcome, Policy, Router, Step, Verdict, View};
@@ -30,7 +30,8 @@ pub(super) struct Program {
     router: Router,
     /// Every so many-th client is one of its threads.
     every: usize,
-    journeys: BTreeMap<usize, Journey>,
+    /// By client.
+    journeys: Vec<Option<Journey>>,
     refresh: Option<Refresh>,
     /// The hosts that it was given, and those of the newest members that it was ever told: it may find those that are still members.
     given: Vec<usize>,
@@ -76,12 +77,22 @@ impl Program {
         Some(Program {
             router,
             every,
-            journeys: BTreeMap::new(),
+            journeys: Vec::new(),
             refresh: None,
             given: hosts,
             told: (0, Vec::new()),
             lapsed: VecDeque::new(),
         })
+    }
+}
+
+impl Program {
+    fn journey(&self, client: usize) -> Option<&Journey> {
+        self.journeys.get(client)?.as_ref()
+    }
+
+    fn end(&mut self, client: usize) -> Option<Journey> {
+        self.journeys.get_mut(client)?.take()
     }
 }
 
@@ -115,13 +126,14 @@ impl Clients {
         let program = self.program.as_mut()?;
         let timeout_ms = deadline_in_ms * DEADLINES;
         let call = program.router.begin(shared.now_ms, kind(&operation), bucket(&operation), timeout_ms);
-        program.journeys.insert(client, Journey { call, operation, sent: None });
+        program.journeys.resize_with(program.journeys.len().max(client + 1), || None);
+        program.journeys[client] = Some(Journey { call, operation, sent: None });
         self.travel(client, shared)
     }
 
     /// Whether this client's call is a journey.
     pub(super) fn is_on_its_way(&self, client: usize) -> bool {
-        self.program.as_ref().is_some_and(|program| program.journeys.contains_key(&client))
+        self.program.as_ref().is_some_and(|program| program.journey(client).is_some())
     }
 
     /// The call's next step. What is to be sent now, and where to, if anything is.
@@ -129,7 +141,7 @@ impl Clients {
         let now_ms = shared.now_ms;
         loop {
             let program = self.program.as_mut()?;
-            let journey = program.journeys.get_mut(&client)?;
+            let journey = program.journeys.get_mut(client).and_then(Option::as_mut)?;
             match program.router.next(now_ms, &mut journey.call) {
                 Step::Wait { until_ms } => {
                     self.waits_until(client, until_ms);
@@ -165,7 +177,7 @@ impl Clients {
 
     /// Whether the connection that an attempt went over is gone with the process at its end.
     pub(super) fn is_lost(&self, client: usize, shared: &Shared) -> bool {
-        let journey = self.program.as_ref().and_then(|program| program.journeys.get(&client));
+        let journey = self.program.as_ref().and_then(|program| program.journey(client));
         let sent = journey.and_then(|journey| journey.sent);
         sent.is_some_and(|(host, process)| shared.exchange.process(host) != process)
     }
@@ -175,7 +187,7 @@ impl Clients {
         let is_lost = self.is_lost(client, shared);
         let State::Waiting { id, .. } = self.states[client] else { return None };
         let program = self.program.as_mut()?;
-        let journey = program.journeys.get_mut(&client)?;
+        let journey = program.journeys.get_mut(client).and_then(Option::as_mut)?;
         if journey.sent.take().is_some() {
             program.lapsed.push_back((shared.now_ms + LAPSES_AFTER_MS, id));
             let outcome = match is_lost {
@@ -200,7 +212,7 @@ impl Clients {
         shared: &mut Shared,
     ) -> Option<Result<Reply, Error>> {
         let Some(program) = &mut self.program else { return Some(answer) };
-        let Some(journey) = program.journeys.get_mut(&client) else { return Some(answer) };
+        let Some(journey) = program.journeys.get_mut(client).and_then(Option::as_mut) else { return Some(answer) };
         journey.sent = None;
         let outcome = match &answer {
             Ok(_) => Outcome::Answered,
@@ -220,14 +232,14 @@ impl Clients {
             (Verdict::Fail(code), Err(error)) if code == code_of(&error) => Err(error),
             (Verdict::Fail(code), _) => Err(error_of(code)),
         };
-        program.journeys.remove(&client);
+        program.end(client);
         Some(ends)
     }
 
     /// The call ends with what the program is told.
     fn arrived(&mut self, client: usize, answer: Result<Reply, Error>, shared: &mut Shared) {
         let State::Waiting { id, .. } = self.states[client] else { return };
-        let journey = self.program.as_mut().and_then(|program| program.journeys.remove(&client));
+        let journey = self.program.as_mut().and_then(|program| program.end(client));
         // An attempt that was the last may have left nothing of the question.
         if let Some(Journey { operation, .. }) = journey {
             shared.exchange.asked.entry(id).or_insert(Asked { operation, deadline_in_ms: 0 });
@@ -264,7 +276,7 @@ impl Clients {
             program.router.refresh_failed(now_ms, endpoint);
         }
         // As behind gRPC: only while calls are made.
-        if program.journeys.values().all(|journey| journey.sent.is_none()) {
+        if program.journeys.iter().flatten().all(|journey| journey.sent.is_none()) {
             return None;
         }
         let endpoint = program.router.poll_refresh(now_ms)?;
