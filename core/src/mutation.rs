@@ -74,6 +74,7 @@ mutations! {
     RemovedCampaigns = 48, "who takes its leader for dead campaigns though it was removed";
     OldMembersCount = 49, "a client takes the members from whoever it asked last, though it knows of newer ones";
     RepeatsWithoutId = 50, "a client sends a write without an id again as if it had one";
+    OutdatedAreElected = 57, "who knows of a change of the voters votes for a candidate that does not, and the next change does not wait";
     // Planted by somebody who looked at the code and not at the laws.
     ServedOneEarly = 51, "a read is served when the entry before the one it waits for is applied";
     FirstOfBatchStays = 52, "of a batch that is refused, the first operation stays";

@@ -367,6 +367,9 @@ impl Replica {
             turn.log.push(Record::Append(self.group, ready.entries));
             self.logged_mark = turn.log.mark();
         }
+        if let Some(hard_state) = ready.hard_state_behind {
+            self.log_hard_state(hard_state, turn.log);
+        }
         for message in ready.messages_after_sync {
             match message.may_leave_before_sync(self.durable_term) {
                 true => self.send(message, turn),

@@ -53,6 +53,8 @@ impl Replica {
         let caught_up = |id| peers.contains(&id) && self.raft.has_caught_up(id);
         match reconcile::next(members, self.group, &configuration, self.node, caught_up) {
             Step::Nothing => {}
+            // Whoever is one change behind is in a majority with others; two would be too many.
+            _ if !is_on(Mutation::OutdatedAreElected) && !self.is_configuration_confirmed(turn) => {}
             Step::LeaveJoint => self.raft.leave_joint(),
             Step::HandOver => self.hand_over(peers, |peer| members.stays(peer)),
             Step::Change(changes) => self.raft.propose_change(&changes),

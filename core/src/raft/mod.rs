@@ -12,6 +12,7 @@ mod message;
 #[cfg(feature = "mutations")]
 mod miscount;
 mod node;
+mod outdated;
 
 pub use guard::Refused;
 pub use membership::Configuration;

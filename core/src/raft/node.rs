@@ -49,6 +49,8 @@ pub(crate) struct Ready {
     pub hard_state: Option<HardState>,
     /// To be written behind the hard state.
     pub entries: Vec<LogEntry>,
+    /// To be written behind the entries: what of them is committed, and of those before.
+    pub hard_state_behind: Option<HardState>,
     /// To be installed instead of everything; then nothing else of this is set but messages and the hard state.
     pub snapshot: Option<SnapshotMeta>,
     /// May leave at once.
@@ -83,6 +85,10 @@ pub(crate) struct RaftNode {
     timeout: usize,
     /// The hard state as it was last given out to be written.
     written: HardState,
+    /// The last entry that was given out to be applied.
+    pub(super) taken: LogIndex,
+    /// The last of these that changed the configuration; at a start, the last that the store has.
+    pub(super) last_change: LogIndex,
 }
 
 impl RaftNode {
@@ -130,6 +136,8 @@ impl RaftNode {
             timeout_is_for: (u64::MAX, StateRole::Follower, 0),
             timeout: 0,
             written: config.hard_state,
+            taken: config.applied,
+            last_change: config.applied,
         };
         node.settle();
         Ok(node)
@@ -208,6 +216,10 @@ impl RaftNode {
             entry_bytes_max: self.entry_bytes_max,
         };
         guard::check(&receiver, from, &message.0)?;
+        if let Some(refusal) = self.refuse_outdated(&message.0) {
+            self.raw.raft.msgs.push(refusal);
+            return Ok(());
+        }
         // An error means that Raft ignores the message.
         let _ = self.raw.step(message.0);
         self.settle();
@@ -257,10 +269,20 @@ impl RaftNode {
             ready.entries = entries.into_iter().map(from_raft).collect();
         } else {
             self.raw.raft.mut_store().restore(raw.snapshot());
-            ready.snapshot = Some(meta_of(raw.snapshot()));
+            let meta = meta_of(raw.snapshot());
+            (self.taken, self.last_change) = (meta.index, meta.index);
+            ready.snapshot = Some(meta);
         }
-        ready.hard_state =
-            self.hard_state_to_write(ready.entries.first().map(|entry| entry.index), ready.snapshot.is_some());
+        let first = ready.entries.first().map(|entry| entry.index);
+        ready.hard_state = self.hard_state_to_write(first, ready.snapshot.is_some());
+        ready.hard_state_behind = match (first, ready.entries.last()) {
+            // What had been committed before it came, and not what came with it.
+            (Some(first), Some(_)) if is_on(Mutation::OutdatedAreElected) => {
+                self.commit_to_write(LogIndex(first.0 - 1))
+            }
+            (_, Some(last)) => self.commit_to_write(last.index),
+            _ => None,
+        };
         ready.messages = raw.take_messages().into_iter().map(Message).collect();
         ready.messages_after_sync = raw.take_persisted_messages().into_iter().map(Message).collect();
         ready.read_indexes = raw.take_read_states().into_iter().filter_map(read_index_of).collect();
@@ -274,29 +296,45 @@ impl RaftNode {
         Some(ready)
     }
 
-    /// A change of the commit index alone is not worth a write: the leader tells it again. With the next entries it is written,
-    /// so that whoever has an entry on disk knows, after a crash too, what was committed when it was proposed. It never runs
-    /// ahead of the entries that are written behind it, since they may go into a later batch.
+    /// What is promised to others goes before the entries, which are of that term. It never says more of them than that those before
+    /// them are committed, since they may go into a later batch.
     fn hard_state_to_write(&mut self, first_entry: Option<LogIndex>, with_snapshot: bool) -> Option<HardState> {
-        let before_entries = first_entry.map_or(u64::MAX, |first| first.0 - 1);
-        let now = self.raw.raft.hard_state();
-        let new = HardState {
-            term: Term(now.term),
-            vote: (now.vote != 0).then_some(NodeId(now.vote)),
-            commit: LogIndex(now.commit.min(before_entries)),
-        };
-        let with_entries = (first_entry.is_some() || with_snapshot) && !is_on(Mutation::HardStateNotWithEntries);
+        let before_entries = first_entry.map_or(LogIndex(u64::MAX), |first| LogIndex(first.0 - 1));
+        let new = self.hard_state_up_to(before_entries);
         let promise_changed = (new.term, new.vote) != (self.written.term, self.written.vote);
-        (promise_changed || (with_entries && new != self.written)).then(|| {
+        let is_due = promise_changed || (with_snapshot && new != self.written);
+        is_due.then(|| {
             self.written = new;
             new
         })
     }
 
+    /// A change of the commit index alone is not worth a write: the leader tells it again. With entries it is written, so that
+    /// whoever has an entry on disk knows, after a crash too, what was committed when it was sent.
+    fn commit_to_write(&mut self, up_to: LogIndex) -> Option<HardState> {
+        let new = self.hard_state_up_to(up_to);
+        let is_due = new != self.written && !is_on(Mutation::HardStateNotWithEntries);
+        is_due.then(|| {
+            self.written = new;
+            new
+        })
+    }
+
+    fn hard_state_up_to(&self, index: LogIndex) -> HardState {
+        let now = self.raw.raft.hard_state();
+        HardState {
+            term: Term(now.term),
+            vote: (now.vote != 0).then_some(NodeId(now.vote)),
+            commit: LogIndex(now.commit.min(index.0)),
+        }
+    }
+
     fn take_committed(&mut self, entry: Entry, ready: &mut Ready) {
+        self.taken = LogIndex(entry.index);
         let commands = match entry.get_entry_type() {
             EntryType::EntryNormal => entry.data,
             EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
+                self.last_change = self.taken;
                 if let Some(changed) = self.apply_configuration_change(&entry) {
                     ready.configuration = Some(Configuration::sorted(changed));
                 }

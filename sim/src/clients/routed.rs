@@ -213,7 +213,8 @@ impl Clients {
     ) -> Option<Result<Reply, Error>> {
         let Some(program) = &mut self.program else { return Some(answer) };
         let Some(journey) = program.journeys.get_mut(client).and_then(Option::as_mut) else { return Some(answer) };
-        journey.sent = None;
+        // Between two attempts nobody listens: this one is answered too late.
+        journey.sent.take()?;
         let outcome = match &answer {
             Ok(_) => Outcome::Answered,
             Err(error) => Outcome::Refused { code: code_of(error), named: true },
