@@ -54,7 +54,7 @@ impl Replica {
         match reconcile::next(members, self.group, &configuration, self.node, caught_up) {
             Step::Nothing => {}
             // Whoever is one change behind is in a majority with others; two would be too many.
-            _ if !is_on(Mutation::OutdatedAreElected) && !self.is_configuration_confirmed(turn) => {}
+            _ if !self.may_change(turn) => {}
             Step::LeaveJoint => self.raft.leave_joint(),
             Step::HandOver => self.hand_over(peers, |peer| members.stays(peer)),
             Step::Change(changes) => self.raft.propose_change(&changes),
@@ -82,6 +82,12 @@ impl Replica {
             self.confirmation.wanted = false;
             self.confirmation.voters = self.raft.configuration().steady_voters();
         }
+    }
+
+    /// Whether the next change may come: this leader knows that a majority knows the last one.
+    fn may_change(&mut self, turn: &Turn) -> bool {
+        let at_once = is_on(Mutation::OutdatedAreElected) || is_on(Mutation::ChangeBeforeFirstCommit);
+        at_once || self.is_configuration_confirmed(turn)
     }
 
     /// Whether a majority is known to know the configuration. If not, an entry that will show it is proposed.
