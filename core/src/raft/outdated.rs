@@ -61,7 +61,7 @@ mod tests {
     fn member(id: u64, commit: u64) -> RaftNode {
         let mut single = ConfChangeSingle { node_id: 4, ..Default::default() };
         single.set_change_type(ConfChangeType::AddNode);
-        let change = ConfChangeV2 { changes: vec![single].into(), ..Default::default() };
+        let change = ConfChangeV2 { changes: vec![single], ..Default::default() };
         let entry = |index| LogEntry {
             index: LogIndex(index),
             term: Term(3),
