@@ -66,6 +66,8 @@ pub const NODE_NAME_BYTES_MAX: usize = 64;
 pub const ADDRESS_BYTES_MAX: usize = 256;
 /// The most members of a cluster.
 pub const MEMBERS_MAX: usize = 64;
+/// Of so many members that left last the cluster knows the data directories, which get no place again.
+pub const GONE_REMEMBERED_MAX: usize = 64;
 /// The most groups of a cluster, without the system group.
 pub const GROUPS_MAX: u32 = 1024;
 /// The largest frame between peers, in bytes.

@@ -76,6 +76,7 @@ mutations! {
     RepeatsWithoutId = 50, "a client sends a write without an id again as if it had one";
     OutdatedAreElected = 57, "who knows of a change of the voters votes for a candidate that does not, and the next change does not wait";
     // Planted by somebody who looked at the code and not at the laws.
+    GoneJoinsAgain = 58, "a join that comes late adds a member that has left once more";
     ServedOneEarly = 51, "a read is served when the entry before the one it waits for is applied";
     FirstOfBatchStays = 52, "of a batch that is refused, the first operation stays";
     PageSkipsLonger = 53, "a scan's next page begins behind all keys that begin with the last one";

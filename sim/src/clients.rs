@@ -144,7 +144,7 @@ pub struct Clients {
     pub hosts: Vec<usize>,
     /// The members, as they were last seen.
     pub members: Option<Arc<Members>>,
-    /// The last change of them was refused.
+    /// The last removal of one was refused.
     pub refused: bool,
     /// When somebody floods a group with sessions.
     floods_ms: Vec<u64>,

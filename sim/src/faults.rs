@@ -105,6 +105,8 @@ kinds! {
     Parted = "parted by configuration",
     /// A member that was to leave was cut off.
     LeaverCutOff = "leaver cut off",
+    /// What asked for a place was heard once more after its node had left.
+    JoinCameLate = "join came late",
     /// A bit of a log changed that was synced.
     BitLost = "bit lost",
     /// A member that had lost its disk came back under its old name.

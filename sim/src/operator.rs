@@ -16,6 +16,8 @@ pub const MEMBERS_WANTED_MIN: usize = 3;
 
 /// An operator who is in no hurry rests for so long at least.
 const REST_MS_MIN: u64 = 200;
+/// A buffer may hold what asked for a place so long after its node has left.
+const LATE_JOIN_MS_MAX: u64 = 1000;
 
 /// What a host is to the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +133,12 @@ impl Operator {
     pub fn leaver_cut_off_ms(&mut self, election_ms: u64) -> Option<u64> {
         let cut_off = self.rng.chance(self.leavers_cut_off);
         cut_off.then(|| self.rng.between(election_ms / 8, 2 * election_ms))
+    }
+
+    /// After how long what asked for the place of a member that has left is heard once more, if it is.
+    pub fn late_join_ms(&mut self) -> Option<u64> {
+        let is_heard = self.rng.chance(300);
+        is_heard.then(|| self.rng.between(0, LATE_JOIN_MS_MAX))
     }
 
     /// Whether the disk that is lost is lost because the power failed everywhere.

@@ -320,7 +320,7 @@ impl LogWriter {
 
     /// Whether a segment was given up that is still needed until what was pushed for it is written.
     pub fn is_releasing(&self) -> bool {
-        !self.releases.is_empty()
+        self.releases.back().is_some_and(|release| release.segment.number >= self.oldest)
     }
 
     fn segment(&self, number: u64) -> SegmentId {

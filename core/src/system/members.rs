@@ -1,28 +1,28 @@
 //! The members of a cluster, and the bytes of them.
 //!
 //! ```text
-//! format u8 = 1 | changes u64 | next id u64 | count u16 | count x member
+//! format u8 = 2 | changes u64 | next id u64 | count u16 | count x member | count u16 | count x incarnation u64
 //! member: id u64 | flags u8 | name length u8 | name | address length u16 | address | [incarnation u64]
 //!         | [count u16 | count x group u32]
 //! ```
 //! Numbers are little-endian. What is in brackets is there when its flag is set: an incarnation, the groups that a leaving
-//! member is still in.
+//! member is still in. The incarnations at the end are of those that left last, the oldest first.
 
 use core::net::SocketAddr;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 use bytes::{BufMut, Bytes};
 
 use crate::error::Error;
-use crate::limits::{ADDRESS_BYTES_MAX, GROUPS_MAX, MEMBERS_MAX, NODE_NAME_BYTES_MAX};
+use crate::limits::{ADDRESS_BYTES_MAX, GONE_REMEMBERED_MAX, GROUPS_MAX, MEMBERS_MAX, NODE_NAME_BYTES_MAX};
 use crate::machine::{Cursor, DecodeError, known_flags};
 use crate::mutation::{Mutation, is_on};
 use crate::placement::SYSTEM_GROUP;
 use crate::types::{GroupId, Incarnation, NodeId};
 use crate::wire::handshake::Standing;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 const HAS_INCARNATION: u8 = 1;
 const IS_EXPECTED: u8 = 1 << 1;
 const IS_LEAVING: u8 = 1 << 2;
@@ -68,6 +68,8 @@ pub struct Members {
     changes: u64,
     next_id: u64,
     by_id: BTreeMap<NodeId, Member>,
+    /// What asked for a place long ago may arrive after its node has had it and left: it must not get another one.
+    gone: VecDeque<Incarnation>,
 }
 
 impl Members {
@@ -83,7 +85,7 @@ impl Members {
         };
         let by_id: BTreeMap<_, _> = founders.iter().map(|founder| (founder.id, member(founder))).collect();
         let next_id = by_id.last_key_value().map_or(1, |(last, _)| last.0 + 1);
-        Members { changes: 0, next_id, by_id }
+        Members { changes: 0, next_id, by_id, gone: VecDeque::new() }
     }
 
     /// Grows with each change.
@@ -153,6 +155,11 @@ impl Members {
                 ))),
             };
         }
+        if incarnation.is_some_and(|incarnation| self.gone.contains(&incarnation)) && !is_on(Mutation::GoneJoinsAgain) {
+            return Err(Error::Refused(
+                "the member of this data directory was removed: it may join anew with an empty one".into(),
+            ));
+        }
         let next = NodeId(self.next_id);
         if let Some(member) = self.by_id.values_mut().find(|member| member.name == name || member.address == address) {
             let is_same = member.name == name && member.address == address && member.leaving.is_none();
@@ -204,7 +211,9 @@ impl Members {
             self.changes += 1;
         }
         if groups.is_empty() {
-            self.by_id.remove(&id);
+            let incarnation = self.by_id.remove(&id).and_then(|member| member.incarnation);
+            self.gone.extend(incarnation);
+            self.gone.drain(..self.gone.len().saturating_sub(GONE_REMEMBERED_MAX));
         }
     }
 
@@ -218,6 +227,8 @@ impl Members {
         for member in self.by_id.values() {
             member.encode(&mut out);
         }
+        out.put_u16_le(self.gone.len() as u16);
+        self.gone.iter().for_each(|incarnation| out.put_u64_le(incarnation.0));
         out.into()
     }
 
@@ -233,7 +244,8 @@ impl Members {
         if input.u8()? != FORMAT {
             return Err(DecodeError("unknown format of the members"));
         }
-        let mut members = Members { changes: input.u64()?, next_id: input.u64()?, by_id: BTreeMap::new() };
+        let (changes, next_id) = (input.u64()?, input.u64()?);
+        let mut members = Members { changes, next_id, by_id: BTreeMap::new(), gone: VecDeque::new() };
         let count = input.u16()?;
         if usize::from(count) > MEMBERS_MAX {
             return Err(DecodeError("more members than there may be"));
@@ -245,6 +257,13 @@ impl Members {
                 return Err(DecodeError("members out of order"));
             }
             members.by_id.insert(member.id, member);
+        }
+        let gone = usize::from(input.u16()?);
+        if gone > GONE_REMEMBERED_MAX {
+            return Err(DecodeError("more members that left than are remembered"));
+        }
+        for _ in 0..gone {
+            members.gone.push_back(Incarnation(input.u64()?));
         }
         Ok(members)
     }
@@ -361,7 +380,22 @@ mod tests {
         assert!(members.get(four).is_some() && !members.stays(four));
         members.left(four, GroupId(0));
         assert!(members.is_gone(four) && members.leave(four, [GroupId(0)].into_iter()).is_ok());
+        assert!(members.join("n4", "127.0.0.1:9004", Some(Incarnation(44))).is_err(), "it has left");
         assert_eq!(members.join("n4", "127.0.0.1:9004", Some(Incarnation(48))).unwrap(), NodeId(5));
+    }
+
+    #[test]
+    fn those_that_left_last_are_remembered() {
+        let mut members = three();
+        let all = 1..=GONE_REMEMBERED_MAX as u64 + 1;
+        for disk in all.clone() {
+            let id = members.join("n4", "host:9004", Some(Incarnation(disk))).unwrap();
+            members.leave(id, [GroupId(0)].into_iter()).unwrap();
+            members.left(id, GroupId(0));
+        }
+        let again = |disk| members.clone().join("n4", "host:9004", Some(Incarnation(disk)));
+        assert_eq!(all.filter(|&disk| again(disk).is_ok()).collect::<Vec<_>>(), [1]);
+        assert_eq!(Members::decode(members.encode()).unwrap(), members);
     }
 
     #[test]
@@ -403,6 +437,9 @@ mod tests {
         members.join("n4", "127.0.0.1:9004", Some(Incarnation(44))).unwrap();
         members.join("n5", "127.0.0.1:9005", None).unwrap();
         members.leave(NodeId(2), [GroupId(0), GroupId(7)].into_iter()).unwrap();
+        members.join("n6", "127.0.0.1:9006", Some(Incarnation(66))).unwrap();
+        members.leave(NodeId(6), [GroupId(0)].into_iter()).unwrap();
+        members.left(NodeId(6), GroupId(0));
         let bytes = members.encode();
         assert_eq!(Members::decode(bytes.clone()).unwrap(), members);
         for len in 0..bytes.len() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use drey_core::placement::group_of;
 use drey_core::request::Reply;
+use drey_core::system::SystemWrite;
 use drey_core::{Error, RequestId};
 
 use super::{Asked, Clients, State, Task};
@@ -133,7 +134,9 @@ impl Clients {
                     self.members = Some(Arc::clone(members));
                 }
             }
-            (Some(Task::System(_)), Err(Error::Refused(_) | Error::InvalidArgument(_))) => self.refused = true,
+            (Some(Task::System(write)), Err(Error::Refused(_) | Error::InvalidArgument(_))) => {
+                self.refused |= matches!(write, SystemWrite::Leave { .. });
+            }
             (task, _) => self.again(task, shared.now_ms),
         }
     }

@@ -78,9 +78,7 @@ impl World {
     pub fn begin_to_join(&mut self, host: usize) {
         let now_ms = self.now_ms();
         let incarnation = Incarnation(now_ms * 100 + host as u64);
-        let (name, address) = (format!("h{host}-{now_ms}"), address_of(host));
-        let write = SystemWrite::Join { name, address, incarnation: Some(incarnation) };
-        self.clients.borrow_mut().add_task(Task::System(write));
+        self.clients.borrow_mut().add_task(join(host, incarnation));
         self.operator.doing = Doing::Joining(host, incarnation);
     }
 
@@ -218,6 +216,7 @@ impl World {
         let lost = self.nodes[host - 1].borrow().member().is_none();
         if is_gone {
             self.shared.borrow_mut().happened(host, Fault::Left, format_args!("node {id} of host {host}"));
+            self.join_late(now_ms, host);
             self.retire(host, Power::Spare);
             self.done_leaving(now_ms);
         } else if refused && lost {
@@ -231,6 +230,20 @@ impl World {
         }
     }
 
+    /// What asked for this node's place, when it joined, was asked more than once, and is heard only now that it has left.
+    fn join_late(&mut self, now_ms: u64, host: usize) {
+        let joined_as = {
+            let node = self.nodes[host - 1].borrow();
+            node.member().filter(|part| part.joined).map(|part| part.incarnation)
+        };
+        if let Some(incarnation) = joined_as
+            && let Some(late_ms) = self.operator.late_join_ms()
+        {
+            self.shared.borrow_mut().happened(host, Fault::JoinCameLate, format_args!("by {late_ms} ms"));
+            self.clients.borrow_mut().add_task_at(now_ms + late_ms, join(host, incarnation));
+        }
+    }
+
     /// Takes a node's process and all that it had.
     fn retire(&mut self, host: usize, power: Power) {
         if self.power[host - 1] == Power::On {
@@ -240,4 +253,10 @@ impl World {
         self.power[host - 1] = power;
         self.clients.borrow_mut().hosts = self.member_hosts();
     }
+}
+
+/// What asks for a place for the node with this disk.
+fn join(host: usize, incarnation: Incarnation) -> Task {
+    let (name, address) = (format!("h{host}-{}", incarnation.0), address_of(host));
+    Task::System(SystemWrite::Join { name, address, incarnation: Some(incarnation) })
 }
