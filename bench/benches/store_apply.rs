@@ -9,7 +9,7 @@ use drey_core::machine::entry::{EntryBuilder, Stamp};
 use drey_core::storage::{Committed, StorageDone, StorageJob, StorageWorker};
 use drey_core::store::{MemoryStore, Store};
 use drey_core::{FOUNDED, LogIndex, Term, Tick, start_shard};
-use drey_io::store::{LsmOptions, LsmStore};
+use drey_io::store::{BtreeOptions, BtreeStore, LsmOptions, LsmStore};
 use support::{BATCH, GROUP, config, put};
 
 fn apply<S: Store>(group: &mut BenchmarkGroup<WallTime>, engine: &str, store: S) {
@@ -38,8 +38,10 @@ fn store_apply(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("store_apply");
     group.throughput(Throughput::Elements(BATCH));
     apply(&mut group, "memory", MemoryStore::new());
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    apply(&mut group, "lsm", LsmStore::open(directory.path(), LsmOptions::default()).expect("an empty store"));
+    let directory = || tempfile::tempdir().expect("a temporary directory");
+    let (lsm, btree) = (directory(), directory());
+    apply(&mut group, "lsm", LsmStore::open(lsm.path(), LsmOptions::default()).expect("an empty store"));
+    apply(&mut group, "btree", BtreeStore::open(btree.path(), BtreeOptions::default()).expect("an empty store"));
 }
 
 criterion_group!(benches, store_apply);

@@ -20,6 +20,8 @@ pub enum Engine {
     /// An LSM tree on disk.
     #[default]
     Lsm,
+    /// A B-tree in one file: reads are cheaper, writes dearer.
+    Btree,
     /// In memory. After a restart it is filled from the log, as far as that goes back.
     Memory,
 }
@@ -28,6 +30,7 @@ impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Engine::Lsm => "lsm",
+            Engine::Btree => "btree",
             Engine::Memory => "memory",
         })
     }

@@ -31,7 +31,7 @@ use crate::runtime::{self, ExecutorConfig, Executors};
 use crate::shard_handle::ShardHandle;
 use crate::shard_loop;
 use crate::shared::Shared;
-use crate::store::{LsmOptions, LsmStore};
+use crate::store::{BtreeOptions, BtreeStore, LsmOptions, LsmStore};
 use crate::{probe, storage_thread};
 
 /// Released segments that are kept for the next ones.
@@ -142,18 +142,16 @@ impl Node {
         let handle = Handle { shared, mailboxes };
         let mut bodies = Vec::new();
         let mut storage_threads = Vec::new();
-        let lsm = match handle.shared.identity.engine {
-            Engine::Lsm => Some(open_lsm(&config.data_dir.join("store"))?),
-            Engine::Memory => None,
-        };
+        let store = AnyStore::open(handle.shared.identity.engine, &config.data_dir.join("store"))?;
         for (shard, mailbox) in (0..shards).map(ShardId).zip(receivers) {
             let core_config = core_config(&config, &handle.shared, shard);
             let log_config = core_config.log_config();
             let (sender, jobs) = mpsc::channel();
             let own = handle.mailboxes[shard.0 as usize].clone();
-            let (shard, thread) = match &lsm {
-                Some(store) => start_storage(core_config, &log, store.clone(), jobs, own)?,
-                None => start_storage(core_config, &log, MemoryStore::new(), jobs, own)
+            let (shard, thread) = match &store {
+                AnyStore::Lsm(store) => start_storage(core_config, &log, store.clone(), jobs, own)?,
+                AnyStore::Btree(store) => start_storage(core_config, &log, store.clone(), jobs, own)?,
+                AnyStore::Memory => start_storage(core_config, &log, MemoryStore::new(), jobs, own)
                     .map_err(|error| memory_only(error, &handle.shared.identity))?,
             };
             storage_threads.push(thread);
@@ -261,9 +259,22 @@ fn recover_log(directory: &LogDirectory, identity: &Identity) -> Result<Recovere
     Ok(log)
 }
 
-fn open_lsm(path: &Path) -> Result<LsmStore, StartError> {
-    LsmStore::open(path, LsmOptions::default())
-        .map_err(|error| StartError::Store { path: path.display().to_string(), reason: error.to_string() })
+/// The store of a node, of which each shard gets a handle. In memory each has its own.
+enum AnyStore {
+    Lsm(LsmStore),
+    Btree(BtreeStore),
+    Memory,
+}
+
+impl AnyStore {
+    fn open(engine: Engine, path: &Path) -> Result<AnyStore, StartError> {
+        let store = match engine {
+            Engine::Lsm => LsmStore::open(path, LsmOptions::default()).map(AnyStore::Lsm),
+            Engine::Btree => BtreeStore::open(path, BtreeOptions::default()).map(AnyStore::Btree),
+            Engine::Memory => Ok(AnyStore::Memory),
+        };
+        store.map_err(|error| StartError::Store { path: path.display().to_string(), reason: error.to_string() })
+    }
 }
 
 /// Of the engine `memory`, a log that does not begin at the beginning is no damage.

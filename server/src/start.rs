@@ -79,6 +79,7 @@ fn config(args: &StartArgs) -> Result<Config, String> {
         log_dir: args.log_dir.clone(),
         engine: args.engine.map(|engine| match engine {
             Engine::Lsm => drey_io::Engine::Lsm,
+            Engine::Btree => drey_io::Engine::Btree,
             Engine::Memory => drey_io::Engine::Memory,
         }),
         shards: args.shards.map(Into::into),

@@ -10,19 +10,17 @@
 //! What fjall would panic on (an empty key, one of more than 65,535 bytes) is refused here before it is asked.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::path::Path;
 
 use bytes::Bytes;
 use drey_core::store::{Read, Store, StoreError, WriteSet};
 use fjall::{Database, Iter, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
 use crate::store::journal_tail::cut_broken_tail;
+use crate::store::made::make_if_absent;
 
 /// Everything of a node lies in one keyspace: each further one costs files, memory and 26 ms.
 const KEYSPACE: &str = "drey";
-/// Behind the directory's name while the store is being made.
-const UNFINISHED: &str = ".unfinished";
 /// What fjall can take.
 const ENGINE_KEY_BYTES_MAX: usize = u16::MAX as usize;
 /// fjall rotates its journal at 64 MB; two of them are kept at the most before memtables are flushed to let the older go.
@@ -59,32 +57,15 @@ impl LsmStore {
     /// An error means that what is there cannot be used: the state must be fetched anew, from the log or from peers.
     pub fn open(directory: &Path, options: LsmOptions) -> Result<LsmStore, StoreError> {
         let failed = |error| StoreError(format!("{}: {error}", directory.display()));
-        if is_absent_or_empty(directory).map_err(|error| failed(error.into()))? {
-            create(directory, options).map_err(failed)?;
-        }
+        // fjall cannot open what it left half made.
+        make_if_absent(directory, |unfinished| open(unfinished, options)?.database.persist(PersistMode::SyncAll))
+            .map_err(failed)?;
         let lost = cut_broken_tail(directory).map_err(|error| failed(error.into()))?;
         if lost > 0 {
             tracing::warn!(directory = %directory.display(), bytes = lost, "cut an unfinished batch off the store's journal");
         }
         open(directory, options).map_err(failed)
     }
-}
-
-/// Makes the store under another name and gives it its own when it is whole: fjall cannot open what it left half made.
-fn create(directory: &Path, options: LsmOptions) -> fjall::Result<()> {
-    let mut unfinished = directory.as_os_str().to_owned();
-    unfinished.push(UNFINISHED);
-    let unfinished = PathBuf::from(unfinished);
-    if !is_absent_or_empty(&unfinished)? {
-        fs::remove_dir_all(&unfinished)?;
-    }
-    let store = open(&unfinished, options)?;
-    store.database.persist(PersistMode::SyncAll)?;
-    drop(store);
-    fs::rename(&unfinished, directory)?;
-    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
-    fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
-    Ok(())
 }
 
 fn open(directory: &Path, options: LsmOptions) -> fjall::Result<LsmStore> {
@@ -96,14 +77,6 @@ fn open(directory: &Path, options: LsmOptions) -> fjall::Result<LsmStore> {
     let create = || KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes);
     let keyspace = database.keyspace(KEYSPACE, create)?;
     Ok(LsmStore { database, keyspace })
-}
-
-fn is_absent_or_empty(directory: &Path) -> io::Result<bool> {
-    match fs::read_dir(directory) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error),
-    }
 }
 
 /// A state of the store that later writes do not change.

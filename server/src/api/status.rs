@@ -35,7 +35,7 @@ pub struct NodeStatus {
     pub epoch: u64,
     /// How many shards the node runs.
     pub shards: u32,
-    /// The engine's name: `lsm` or `memory`.
+    /// The engine's name: `lsm`, `btree` or `memory`.
     pub engine: String,
     /// Since the node started.
     pub uptime_ms: u64,

@@ -61,6 +61,8 @@ pub struct StartArgs {
 pub enum Engine {
     /// A log-structured merge tree on disk
     Lsm,
+    /// A B-tree in one file: reads are cheaper, writes dearer
+    Btree,
     /// Main memory, filled again from the log, as far as that goes back: for tests
     Memory,
 }

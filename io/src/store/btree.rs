@@ -1,0 +1,177 @@
+//! The engine for reading: a copy-on-write B-tree in one file, by redb.
+//!
+//! One database and one table serve all shards of a node: each shard's storage thread has a clone of the handle. redb has one
+//! writer at a time, so that shards wait for each other's batches, and for a [`Store::persist`].
+//!
+//! A batch is a commit that is not synced: redb goes back to the last synced one after a crash, which is all that a store owes
+//! ([`Store`]). What only such commits held is free again at once, so that the file does not grow by their number.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use drey_core::store::{Read, Store, StoreError, WriteSet};
+use redb::{Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+
+use crate::store::made::make_if_absent;
+
+/// Everything of a node lies in one table.
+const TABLE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("drey");
+/// The file in the store's directory.
+const FILE: &str = "btree.redb";
+
+/// How much memory the engine may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BtreeOptions {
+    /// The most bytes of pages kept in memory, whether read or not written yet.
+    pub cache_bytes: usize,
+}
+
+impl Default for BtreeOptions {
+    fn default() -> BtreeOptions {
+        BtreeOptions { cache_bytes: 64 << 20 }
+    }
+}
+
+/// A handle of the engine. Clones are handles of the same store.
+#[derive(Clone)]
+pub struct BtreeStore {
+    database: Arc<Database>,
+}
+
+impl BtreeStore {
+    /// Opens the store in `directory`, or makes one if that is absent or empty. Only one process can have it open.
+    ///
+    /// An error means that what is there cannot be used: the state must be fetched anew, from the log or from peers.
+    pub fn open(directory: &Path, options: BtreeOptions) -> Result<BtreeStore, StoreError> {
+        let failed = |error: redb::Error| StoreError(format!("{}: {error}", directory.display()));
+        make_if_absent(directory, |unfinished| create(&unfinished.join(FILE))).map_err(failed)?;
+        let mut builder = Database::builder();
+        builder.set_cache_size(options.cache_bytes);
+        let database = builder.open(directory.join(FILE)).map_err(|error| failed(error.into()))?;
+        Ok(BtreeStore { database: Arc::new(database) })
+    }
+
+    fn table(&self) -> Result<Table, StoreError> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        transaction.open_table(TABLE).map_err(failed)
+    }
+
+    fn apply(&self, writes: &WriteSet) -> Result<(), redb::Error> {
+        let transaction = begin(&self.database, Durability::None)?;
+        {
+            let mut table = transaction.open_table(TABLE)?;
+            for (key, change) in &writes.changes {
+                match change {
+                    Some(value) => drop(table.insert(&key[..], &value[..])?),
+                    None => drop(table.remove(&key[..])?),
+                }
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    fn sync(&self) -> Result<(), redb::Error> {
+        Ok(begin(&self.database, Durability::Immediate)?.commit()?)
+    }
+}
+
+/// Makes the file, with the table in it.
+fn create(file: &Path) -> Result<(), redb::Error> {
+    let database = Database::create(file)?;
+    let transaction = begin(&database, Durability::Immediate)?;
+    transaction.open_table(TABLE)?;
+    Ok(transaction.commit()?)
+}
+
+fn begin(database: &Database, durability: Durability) -> Result<WriteTransaction, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(durability)?;
+    // Otherwise the whole file is read at the next start after a crash.
+    transaction.set_quick_repair(matches!(durability, Durability::Immediate));
+    Ok(transaction)
+}
+
+type Table = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+/// A state of the store that later writes do not change.
+pub struct BtreeView {
+    table: Result<Table, StoreError>,
+}
+
+impl Read for BtreeView {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        get(self.table.as_ref().map_err(StoreError::clone)?, key)
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        reverse: bool,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        scan(self.table.as_ref().map_err(StoreError::clone)?, (start, end), reverse, visit)
+    }
+}
+
+impl Read for BtreeStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        get(&self.table()?, key)
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        reverse: bool,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        scan(&self.table()?, (start, end), reverse, visit)
+    }
+}
+
+impl Store for BtreeStore {
+    type View = BtreeView;
+
+    fn view(&self) -> BtreeView {
+        BtreeView { table: self.table() }
+    }
+
+    fn write(&mut self, writes: WriteSet) -> Result<(), StoreError> {
+        self.apply(&writes).map_err(failed)
+    }
+
+    fn persist(&mut self) -> Result<(), StoreError> {
+        self.sync().map_err(failed)
+    }
+}
+
+fn get(table: &Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+    let value = ReadableTable::get(table, key).map_err(failed)?;
+    Ok(value.map(|value| Bytes::copy_from_slice(value.value())))
+}
+
+fn scan(
+    table: &Table,
+    (start, end): (&[u8], &[u8]),
+    reverse: bool,
+    visit: &mut dyn FnMut(Bytes, Bytes) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    if start >= end {
+        return Ok(());
+    }
+    let mut pairs = ReadableTable::range::<&[u8]>(table, start..end).map_err(failed)?;
+    while let Some(pair) = if reverse { pairs.next_back() } else { pairs.next() } {
+        let (key, value) = pair.map_err(failed)?;
+        if visit(Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value())).is_break() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn failed(error: impl Into<redb::Error>) -> StoreError {
+    StoreError(error.into().to_string())
+}
