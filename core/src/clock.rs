@@ -19,7 +19,9 @@
 //! What a replica has counted is behind its leader's clock by what the answer was under way, and a leader that begins there makes the
 //! group's clock slower for good: what was counted since an older leader began is ahead of it. Those who know only that much know what
 //! the clock shows at the most. Wall clocks say by how much it is less, but are not believed more than [`TOLD_LATE_MS_MAX`] of it: one of
-//! them may be wrong.
+//! them may be wrong. That holds only as long as leaders took over what others had counted. Where one began by wall clocks alone, a wrong
+//! one may have had it lose any time, and what was counted before is ahead of it by as much. So each leader says since which term the
+//! time has been counted ([`Reading::counted_since`]).
 //!
 //! Of several wall clocks nobody knows which is right, but if most are, then the lower median of a quorum is not ahead of what is
 //! right, and the upper one is not behind it. Each stamp says by how much the upper one was ahead of the group's clock when its
@@ -54,6 +56,8 @@ pub struct Reading {
     pub clock_ms: u64,
     /// By how much wall clocks were ahead of it at the most, in milliseconds, as that leader says.
     pub walls_ahead_ms: i64,
+    /// Each leader since the one of this term took over what another had counted, that one too.
+    pub counted_since: Term,
 }
 
 /// The clock was seen when this node's monotonic clock showed `at_ms`.
@@ -234,11 +238,12 @@ impl GroupClock {
         }
         let from_ms = self.estimate_ms(now);
         let floor_ms = if is_on(Mutation::ClockGoesBack) { 0 } else { self.logged.reading.clock_ms };
-        let clock_ms = begin_ms(&all).max(floor_ms);
+        let (begin_ms, counted_since) = begin(&all);
+        let clock_ms = begin_ms.max(floor_ms);
         let walls: BTreeMap<_, _> =
             told.iter().map(|(&id, told)| (id, ahead_ms(told.wall_ms, clock_ms, now.mono_ms - since_ms))).collect();
         let (_, walls_ahead_ms) = medians(walls.values().copied());
-        let reading = Reading { term: *term, clock_ms, walls_ahead_ms };
+        let reading = Reading { term: *term, clock_ms, walls_ahead_ms, counted_since: counted_since.unwrap_or(*term) };
         self.counted = Some(Sight { reading, at_ms: now.mono_ms });
         self.role = Role::Stamps(*term, *since_ms, walls);
         Some(Settled { from_ms, to_ms: clock_ms })
@@ -247,37 +252,40 @@ impl GroupClock {
     /// The stamp for what is proposed now. None: this replica must not propose.
     pub fn stamp(&self, now: Tick) -> Option<Stamp> {
         let Role::Stamps(..) = self.role else { return None };
-        let Reading { clock_ms, walls_ahead_ms, .. } = self.counted?.reading(now);
-        Some(Stamp { clock_ms, walls_ahead_ms })
+        let Reading { clock_ms, walls_ahead_ms, counted_since, .. } = self.counted?.reading(now);
+        Some(Stamp { clock_ms, walls_ahead_ms, counted_since })
     }
 }
 
 impl Reading {
-    fn of(term: Term, Stamp { clock_ms, walls_ahead_ms }: Stamp) -> Reading {
-        Reading { term, clock_ms, walls_ahead_ms }
+    fn of(term: Term, Stamp { clock_ms, walls_ahead_ms, counted_since }: Stamp) -> Reading {
+        Reading { term, clock_ms, walls_ahead_ms, counted_since }
     }
 }
 
-/// What the clock shows at least, by what a quorum told.
-fn begin_ms(told: &[Told]) -> u64 {
+/// What the clock shows at least, by what a quorum told, and since which term that has been counted. None: only wall clocks know.
+fn begin(told: &[Told]) -> (u64, Option<Term>) {
     let shown_ms = |term| {
         let of_term = readings(told).filter(|reading| reading.term == term);
         of_term.map(|reading| reading.clock_ms).max().unwrap_or_default()
     };
     if is_on(Mutation::ClockGoesBack) {
-        return readings(told).map(|reading| reading.clock_ms).min().unwrap_or_default();
+        return (readings(told).map(|reading| reading.clock_ms).min().unwrap_or_default(), None);
     }
     let (newest, counted) = (newest_term(told), newest_counted_term(told));
-    if counted == Some(newest) {
-        return shown_ms(newest);
-    }
+    let of_newest = readings(told).filter(|reading| reading.term == newest);
+    let since = of_newest.map(|reading| reading.counted_since).max().unwrap_or_default();
     let walls_ms = by_walls_ms(told, newest);
-    let passed_ms = match counted {
-        Some(term) => walls_ms.clamp(shown_ms(term).saturating_sub(TOLD_LATE_MS_MAX), shown_ms(term)),
-        None if is_on(Mutation::ClockNeverStamped) => 0,
-        None => walls_ms,
+    let (passed_ms, counted_since) = match counted {
+        Some(term) if term == newest => (0, Some(since)),
+        Some(term) if since <= term => {
+            (walls_ms.clamp(shown_ms(term).saturating_sub(TOLD_LATE_MS_MAX), shown_ms(term)), Some(since))
+        }
+        Some(term) => (walls_ms.min(shown_ms(term)), None),
+        None if is_on(Mutation::ClockNeverStamped) => (0, None),
+        None => (walls_ms, None),
     };
-    passed_ms.max(shown_ms(newest))
+    (passed_ms.max(shown_ms(newest)), counted_since)
 }
 
 /// Whatever somebody knows of the clock since it began.
@@ -331,11 +339,11 @@ mod tests {
     }
 
     fn stamp(clock_ms: u64) -> Stamp {
-        Stamp { clock_ms, walls_ahead_ms: 0 }
+        Stamp { clock_ms, ..Stamp::default() }
     }
 
     fn reading(term: u64, clock_ms: u64) -> Reading {
-        Reading { term: Term(term), clock_ms, walls_ahead_ms: 0 }
+        Reading { term: Term(term), clock_ms, ..Reading::default() }
     }
 
     /// It was restarted since it saw that.
@@ -469,7 +477,7 @@ mod tests {
     #[test]
     fn what_was_counted_by_an_older_leaders_word_bounds_what_wall_clocks_say() {
         // A leader was told late, and its clock is 600 ms behind what its predecessor's would show. It is restarted after 3 s.
-        let last = Stamp { clock_ms: 47 * HOUR_MS, walls_ahead_ms: 3 * HOUR_MS as i64 };
+        let last = Stamp { clock_ms: 47 * HOUR_MS, walls_ahead_ms: 3 * HOUR_MS as i64, counted_since: Term(2) };
         let told = |wall_ms, clock_ms| Told { wall_ms, ..counted(2, clock_ms) };
         let settled = |wall_ms, clock_ms| {
             let mut clock = GroupClock::recovered(Term(3), last, at(3_000));
@@ -484,6 +492,35 @@ mod tests {
         assert_eq!(settled(wall_ms - HOUR_MS, right), 0, "one that is far behind is not believed: but no stamp falls");
         let after_a_minute = right + 57_000;
         assert_eq!(settled(wall_ms - HOUR_MS, after_a_minute), 60_600 - TOLD_LATE_MS_MAX);
+    }
+
+    #[test]
+    fn what_was_counted_before_time_was_lost_is_only_the_most_that_the_clock_shows() {
+        // One follows the leader of term 2, and is cut off. The others are down for half an hour; one of their wall clocks is behind
+        // then, and the time is lost. They restart once more, a second later, and meet the one who counted.
+        let down_ms = HOUR_MS / 2;
+        let mut cut_off = follower(2, 40 * HOUR_MS, at(0));
+        let mut lost = GroupClock::recovered(
+            Term(2),
+            Stamp { walls_ahead_ms: 10 * HOUR_MS as i64, ..stamp(40 * HOUR_MS) },
+            at(down_ms),
+        );
+        let behind = Told { wall_ms: 49 * HOUR_MS, ..logged(2, 40 * HOUR_MS) };
+        assert_eq!(settle(&mut lost, 3, at(down_ms), &[behind]).to_ms, 40 * HOUR_MS);
+        let last = lost.stamp(at(down_ms)).unwrap();
+        assert_eq!(last.counted_since, Term(3));
+        let now = at(down_ms + 1_000);
+        for wall_ms in [now.wall_ms, now.wall_ms + HOUR_MS, now.wall_ms - HOUR_MS] {
+            let mut next = GroupClock::recovered(Term(3), last, now);
+            let settled = settle(&mut next, 4, now, &[Told { wall_ms, ..cut_off.told(now) }]);
+            assert!((0..=1_000).contains(&(settled.to_ms - 40 * HOUR_MS)), "{wall_ms}: {settled:?}");
+            assert_eq!(next.stamp(now).unwrap().counted_since, Term(4));
+        }
+        // Who is carried on says so.
+        cut_off.saw(Term(3), last, now);
+        cut_off.take(NodeId(2), Term(3), Told { counted: Some(Reading::of(Term(3), last)), ..Told::default() }, now);
+        settle(&mut cut_off, 4, now, &[]);
+        assert_eq!(cut_off.stamp(now).unwrap().counted_since, Term(3));
     }
 
     #[test]
@@ -527,7 +564,7 @@ mod tests {
     fn when_nobody_has_counted_a_leader_waits_a_little_for_all() {
         let voters = [NodeId(1), NodeId(2), NodeId(3)];
         let quorum = |told: &[NodeId]| told.len() >= 2;
-        let last = Stamp { clock_ms: 47 * HOUR_MS, walls_ahead_ms: 0 };
+        let last = stamp(47 * HOUR_MS);
         let told = |wall_ms| Told { wall_ms, ..logged(2, 47 * HOUR_MS) };
         let waiting = || {
             let mut clock = GroupClock::recovered(Term(2), last, at(0));

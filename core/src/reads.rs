@@ -69,6 +69,21 @@ impl Reads {
         }
     }
 
+    /// Nobody waits for these any more, which are sorted: a store that is asked for them all at once, when there is a leader again,
+    /// has no time for others.
+    pub fn forget(&mut self, late: &[RequestId]) {
+        let is_waited_for = |(id, _): &Waiting| late.binary_search(id).is_err();
+        self.new.retain(is_waited_for);
+        if let Some(round) = &mut self.round {
+            round.reads.retain(is_waited_for);
+        }
+        self.round.take_if(|round| round.reads.is_empty());
+        self.confirmed.retain(|_, reads| {
+            reads.retain(is_waited_for);
+            !reads.is_empty()
+        });
+    }
+
     /// The reads that can be served now.
     pub fn ready(&mut self, applied: LogIndex) -> Vec<Waiting> {
         let mut ready = Vec::new();
@@ -100,6 +115,23 @@ mod tests {
         assert!(reads.ready(LogIndex(4)).is_empty());
         assert_eq!(reads.ready(LogIndex(5)).len(), 1);
         assert!(reads.ask(2, Term(1), 100).is_some());
+    }
+
+    #[test]
+    fn late_reads_are_forgotten_wherever_they_wait() {
+        let mut reads = Reads::new(1, 2);
+        reads.push(RequestId(1), read());
+        reads.push(RequestId(2), read());
+        let first = reads.ask(0, Term(1), 100).expect("a round");
+        reads.confirm(first, LogIndex(5));
+        reads.push(RequestId(3), read());
+        let second = reads.ask(1, Term(1), 100).expect("a round");
+        reads.push(RequestId(4), read());
+        reads.forget(&[1, 3, 4].map(RequestId));
+        reads.confirm(second, LogIndex(5));
+        assert_eq!(reads.ask(2, Term(1), 100), None, "nothing is asked for");
+        assert_eq!(reads.ready(LogIndex(5)), [(RequestId(2), read())]);
+        assert!(reads.confirmed.is_empty());
     }
 
     #[test]

@@ -454,7 +454,7 @@ impl Replica {
 
     fn serve_reads(&mut self, turn: &mut Turn) {
         let mut reads = std::mem::take(&mut self.reads_now);
-        if self.knows_clock() {
+        if self.knows_clock() && !self.is_stamp_overdue(turn.now) {
             reads.append(&mut self.reads.ready(self.applied));
         }
         if reads.is_empty() {

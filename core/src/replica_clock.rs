@@ -12,6 +12,9 @@ use crate::wire::Body;
 /// So long a leader waits for the wall clocks of all when nobody has counted the time: see [`crate::clock::GroupClock::settle`].
 const PATIENCE_TICKS: u64 = 3;
 
+/// What has expired for so long, in milliseconds, is not read any more: see [`Replica::is_stamp_overdue`].
+const OVERDUE_MS: u64 = 1_000;
+
 /// The last stamp of these entries and its term.
 pub(crate) fn last_stamp(entries: &[LogEntry]) -> Option<(Term, Stamp)> {
     entries.iter().rev().find_map(|entry| stamp_of(&entry.data).map(|stamp| (entry.term, stamp)))
@@ -45,7 +48,14 @@ impl Replica {
         }
     }
 
-    /// Whether this replica knows the clock as its leader does: then what it reads by it is neither gone too early nor there too late.
+    /// Whether something has expired long ago that is still there, since no stamp has said so yet: the leader's next will. What is
+    /// due now may be read for the moment that a stamp needs; but after an hour without a leader nobody should see what went then.
+    pub(crate) fn is_stamp_overdue(&self, now: Tick) -> bool {
+        let due_ms = self.applied_clock.next_due_ms.filter(|&due_ms| due_ms > self.applied_clock.stamp.clock_ms);
+        due_ms.is_some_and(|due_ms| self.clock.estimate_ms(now) >= due_ms.saturating_add(OVERDUE_MS))
+    }
+
+    /// Whether this replica knows the clock as its leader does: then what it says of the time that is left is neither too much nor too little.
     pub(crate) fn knows_clock(&self) -> bool {
         self.clock.is_known(self.raft.leader().map(|_| self.raft.term()))
     }

@@ -95,7 +95,7 @@ impl Requests {
         Some(pending)
     }
 
-    /// The requests whose deadline has passed, or whose wait for a leader has.
+    /// The requests whose deadline has passed, or whose wait for a leader has, sorted.
     pub fn late(&self, now_ms: u64) -> Vec<RequestId> {
         let late = self.pending.iter().filter(|(_, pending)| {
             let leader_is_late = matches!(pending.stage, Stage::Leader { until_ms, .. } if until_ms <= now_ms);

@@ -243,7 +243,11 @@ impl Shard {
             .filter(|replica| !replica.is_installing() && (!disk_hangs || replica.raft.is_leader()));
         ticking.for_each(|replica| replica.raft.tick());
         self.requests.tick();
-        for id in self.requests.late(now.mono_ms) {
+        let late = self.requests.late(now.mono_ms);
+        if !late.is_empty() {
+            self.replicas.values_mut().for_each(|replica| replica.reads.forget(&late));
+        }
+        for id in late {
             let error = match self.requests.get_mut(id).map(|pending| &pending.stage) {
                 Some(Stage::Leader { .. }) => Error::NoLeader,
                 _ => Error::DeadlineExceeded,

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use drey_core::placement::shard_of;
@@ -97,11 +97,12 @@ async fn dial(link: Rc<PeerLink>, handle: Rc<ShardHandle>) {
                 last_error.clear();
                 link.outbox.borrow_mut().up(number);
                 handle.push(Input::PeerUp(id));
+                let up = Instant::now();
                 let error = carry(&link, stream).await;
                 link.outbox.borrow_mut().down();
                 handle.push(Input::PeerDown(id));
                 tracing::warn!(peer = peer.name, error, "the link broke");
-                redial.broke()
+                redial.broke(up.elapsed().as_millis() as u64)
             }
             Err(error) => {
                 let failed = redial.failed(error.refused);

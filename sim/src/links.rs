@@ -74,6 +74,8 @@ pub struct Links {
 struct Peer {
     host: usize,
     up: bool,
+    /// While it is: since when.
+    up_ms: u64,
     /// While it is not: the next attempt to dial it, and when that is due.
     redial: Redial,
     dial_ms: u64,
@@ -147,6 +149,7 @@ impl Links {
         self.peers.entry(id).or_insert_with(|| Peer {
             host,
             up: false,
+            up_ms: 0,
             redial: Redial::default(),
             dial_ms: 0,
             heard_ms: 0,
@@ -373,7 +376,7 @@ impl Peer {
         }
         self.heard_ms = now_ms;
         if !self.up {
-            self.up = true;
+            (self.up, self.up_ms) = (true, now_ms);
             self.out.iter_mut().for_each(|outbox| outbox.up(self.link));
             heard.up = true;
         }
@@ -389,7 +392,7 @@ impl Peer {
 
     fn break_off(&mut self, now_ms: u64) {
         self.up = false;
-        self.dial_ms = now_ms + self.redial.broke();
+        self.dial_ms = now_ms + self.redial.broke(now_ms - self.up_ms);
         self.link += 1;
         self.out.iter_mut().for_each(Outbox::down);
         self.last.fill(None);

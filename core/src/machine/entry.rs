@@ -1,24 +1,28 @@
 //! The payload of a log entry: all commands that a group got in one turn, behind a small header.
 //!
 //! ```text
-//! format u8 = 2 | epoch u64 | clock ms u64 | walls ahead ms i64 | count u32 | count x (length u32 | command)
+//! format u8 = 3 | epoch u64 | clock ms u64 | walls ahead ms i64 | counted since u64 | count u32 | count x (length u32 | command)
 //! ```
 //! The epoch is 0 until recovery after a lost quorum exists. The clock is the leader's stamp: what the group's clock shows when the
-//! entry is proposed, and how far the wall clocks were ahead of it when the leader began. An entry without commands is a bare
-//! stamp. Format 1 had no stamps: its clock is 0, and what follows it is missing.
+//! entry is proposed, how far the wall clocks were ahead of it when the leader began, and since which term it was counted. An entry
+//! without commands is a bare stamp. Format 2 had no such term, as if it were 0; format 1 had no stamps: its clock is 0, and what
+//! follows it is missing.
 
 use bytes::Bytes;
 
 use crate::limits::ENTRY_BYTES_MAX;
 use crate::machine::{Cursor, DecodeError};
 use crate::request::Command;
+use crate::types::Term;
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
+const FORMAT_WITHOUT_TERM: u8 = 2;
 const FORMAT_WITHOUT_STAMP: u8 = 1;
 const EPOCH_AT: usize = 1;
 const CLOCK_AT: usize = EPOCH_AT + 8;
 const WALLS_AHEAD_AT: usize = CLOCK_AT + 8;
-const COUNT_AT: usize = WALLS_AHEAD_AT + 8;
+const COUNTED_SINCE_AT: usize = WALLS_AHEAD_AT + 8;
+const COUNT_AT: usize = COUNTED_SINCE_AT + 8;
 /// What an entry has before its first command.
 pub const ENTRY_HEADER_BYTES: usize = COUNT_AT + 4;
 /// What an entry has in front of each command.
@@ -31,6 +35,8 @@ pub struct Stamp {
     pub clock_ms: u64,
     /// By how much a wall clock that is right may be ahead of it at the most, or behind, if negative.
     pub walls_ahead_ms: i64,
+    /// Each leader since the one of this term took over what another had counted: no time was lost in between but what telling takes.
+    pub counted_since: Term,
 }
 
 /// Builds an entry's payload, command by command. The caller keeps [`EntryBuilder::len`] within [`ENTRY_BYTES_MAX`].
@@ -88,7 +94,8 @@ impl EntryBuilder {
     pub fn finish(mut self, epoch: u64, stamp: Stamp) -> Vec<u8> {
         self.bytes[EPOCH_AT..CLOCK_AT].copy_from_slice(&epoch.to_le_bytes());
         self.bytes[CLOCK_AT..WALLS_AHEAD_AT].copy_from_slice(&stamp.clock_ms.to_le_bytes());
-        self.bytes[WALLS_AHEAD_AT..COUNT_AT].copy_from_slice(&stamp.walls_ahead_ms.to_le_bytes());
+        self.bytes[WALLS_AHEAD_AT..COUNTED_SINCE_AT].copy_from_slice(&stamp.walls_ahead_ms.to_le_bytes());
+        self.bytes[COUNTED_SINCE_AT..COUNT_AT].copy_from_slice(&stamp.counted_since.0.to_le_bytes());
         self.bytes[COUNT_AT..ENTRY_HEADER_BYTES].copy_from_slice(&self.count.to_le_bytes());
         self.bytes
     }
@@ -97,8 +104,13 @@ impl EntryBuilder {
 /// The stamp of an entry's payload, without reading it further. None: it has none.
 pub(crate) fn stamp_of(payload: &[u8]) -> Option<Stamp> {
     let number = |at: usize| payload.get(at..at + 8)?.try_into().map(u64::from_le_bytes).ok();
-    let stamp = Stamp { clock_ms: number(CLOCK_AT)?, walls_ahead_ms: number(WALLS_AHEAD_AT)?.cast_signed() };
-    (payload.first() == Some(&FORMAT) && stamp.clock_ms > 0).then_some(stamp)
+    let counted_since = match *payload.first()? {
+        FORMAT => Term(number(COUNTED_SINCE_AT)?),
+        FORMAT_WITHOUT_TERM => Term(0),
+        _ => return None,
+    };
+    let (clock_ms, walls_ahead_ms) = (number(CLOCK_AT)?, number(WALLS_AHEAD_AT)?.cast_signed());
+    (clock_ms > 0).then_some(Stamp { clock_ms, walls_ahead_ms, counted_since })
 }
 
 /// An entry's payload as it is read: an iterator over its commands. It yields exactly as many items as the header says, so that
@@ -120,12 +132,13 @@ impl EntryCommands {
             return Ok(EntryCommands { epoch: 0, stamp: Stamp::default(), input, remaining: 0 });
         }
         let format = input.u8()?;
-        if format != FORMAT && format != FORMAT_WITHOUT_STAMP {
+        if !(FORMAT_WITHOUT_STAMP..=FORMAT).contains(&format) {
             return Err(DecodeError("unknown format of an entry"));
         }
         let (epoch, clock_ms) = (input.u64()?, input.u64()?);
-        let walls_ahead_ms = if format == FORMAT { input.u64()?.cast_signed() } else { 0 };
-        let (stamp, remaining) = (Stamp { clock_ms, walls_ahead_ms }, input.u32()?);
+        let walls_ahead_ms = if format > FORMAT_WITHOUT_STAMP { input.u64()?.cast_signed() } else { 0 };
+        let counted_since = Term(if format > FORMAT_WITHOUT_TERM { input.u64()? } else { 0 });
+        let (stamp, remaining) = (Stamp { clock_ms, walls_ahead_ms, counted_since }, input.u32()?);
         if remaining as usize > input.remaining() / COMMAND_HEADER_BYTES {
             return Err(DecodeError("an entry with a bad count of commands"));
         }

@@ -1,8 +1,8 @@
 //! The bytes of what a group keeps in the store: its meta record, its buckets, its values. Numbers are little-endian.
 //!
 //! ```text
-//! meta     format u8 = 2 | applied u64 | term u64 | version u64 | clock ms u64 | walls ahead ms i64 | epoch u64 | generation u32 |
-//!          configuration; format 1 is without the walls
+//! meta     format u8 = 3 | applied u64 | term u64 | version u64 | clock ms u64 | walls ahead ms i64 | counted since u64 | epoch u64 |
+//!          generation u32 | configuration; format 2 is without the term since which was counted, format 1 also without the walls
 //! bucket   format u8 = 1 | flags u8 | created version u64 | created ms u64 | [default ttl u64] | [max bytes u64]
 //! value    flags u8 | version u64 | [expiry u64] | value
 //! ```
@@ -19,7 +19,8 @@ use crate::store::StoreError;
 use crate::types::{LogIndex, Term, Version};
 
 const FORMAT: u8 = 1;
-const META_FORMAT: u8 = 2;
+const META_FORMAT: u8 = 3;
+const META_FORMAT_WITHOUT_TERM: u8 = 2;
 const META_FORMAT_WITHOUT_WALLS: u8 = 1;
 const HAS_TTL: u8 = 1;
 const HAS_MAX_BYTES: u8 = 1 << 1;
@@ -40,13 +41,14 @@ pub(crate) struct Meta {
 
 impl Meta {
     pub(crate) fn encode(&self) -> Bytes {
-        let mut out = Vec::with_capacity(1 + 6 * 8 + 4 + self.configuration.len());
+        let mut out = Vec::with_capacity(1 + 7 * 8 + 4 + self.configuration.len());
         out.put_u8(META_FORMAT);
         out.put_u64_le(self.applied.0);
         out.put_u64_le(self.term.0);
         out.put_u64_le(self.version.0);
         out.put_u64_le(self.stamp.clock_ms);
         out.put_i64_le(self.stamp.walls_ahead_ms);
+        out.put_u64_le(self.stamp.counted_since.0);
         out.put_u64_le(self.epoch);
         out.put_u32_le(self.generation);
         out.put_slice(&self.configuration);
@@ -56,17 +58,18 @@ impl Meta {
     pub(crate) fn decode(bytes: Bytes) -> Result<Meta, DecodeError> {
         let mut input = Cursor::new(bytes);
         let format = input.u8()?;
-        if format != META_FORMAT && format != META_FORMAT_WITHOUT_WALLS {
+        if !(META_FORMAT_WITHOUT_WALLS..=META_FORMAT).contains(&format) {
             return Err(DecodeError("unknown format of a meta record"));
         }
         let (applied, term, version) = (LogIndex(input.u64()?), Term(input.u64()?), Version(input.u64()?));
         let clock_ms = input.u64()?;
-        let walls_ahead_ms = if format == META_FORMAT { input.u64()?.cast_signed() } else { 0 };
+        let walls_ahead_ms = if format > META_FORMAT_WITHOUT_WALLS { input.u64()?.cast_signed() } else { 0 };
+        let counted_since = Term(if format > META_FORMAT_WITHOUT_TERM { input.u64()? } else { 0 });
         Ok(Meta {
             applied,
             term,
             version,
-            stamp: Stamp { clock_ms, walls_ahead_ms },
+            stamp: Stamp { clock_ms, walls_ahead_ms, counted_since },
             epoch: input.u64()?,
             generation: input.u32()?,
             configuration: input.into_rest(),

@@ -8,7 +8,7 @@ use super::membership;
 use crate::types::NodeId;
 
 /// Terms and indexes stay below, so that nothing that is added to them overflows.
-const NUMBER_MAX: u64 = 1 << 48;
+pub(crate) const NUMBER_MAX: u64 = 1 << 48;
 /// Contexts of read indexes are 16 bytes long; raft-rs's own for transfers is shorter.
 const CONTEXT_BYTES_MAX: usize = 64;
 

@@ -14,6 +14,7 @@ mod miscount;
 mod node;
 mod outdated;
 
+pub(crate) use guard::NUMBER_MAX;
 pub use guard::Refused;
 pub use membership::Configuration;
 pub use message::{Message, MessageKind};

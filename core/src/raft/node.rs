@@ -292,6 +292,10 @@ impl RaftNode {
         for entry in committed {
             self.take_committed(entry, &mut ready);
         }
+        if ready.hard_state_behind.is_none() && self.written.commit < self.last_change {
+            // A power loss may have left its entries and not what came behind them.
+            ready.hard_state_behind = self.commit_to_write(LogIndex(u64::MAX));
+        }
         self.settle();
         Some(ready)
     }
@@ -309,8 +313,9 @@ impl RaftNode {
         })
     }
 
-    /// A change of the commit index alone is not worth a write: the leader tells it again. With entries it is written, so that
-    /// whoever has an entry on disk knows, after a crash too, what was committed when it was sent.
+    /// A change of the commit index alone is not worth a write: the leader tells it again. With entries it is written, and where it
+    /// covers a change of the configuration, so that whoever acknowledges an entry knows, after a crash too, which of the changes
+    /// before it were committed when it was sent.
     fn commit_to_write(&mut self, up_to: LogIndex) -> Option<HardState> {
         let new = self.hard_state_up_to(up_to);
         let is_due = new != self.written && !is_on(Mutation::HardStateNotWithEntries);

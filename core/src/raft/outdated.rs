@@ -145,4 +145,24 @@ mod tests {
         }
         assert!(candidate.is_candidate(), "three of four would vote for it");
     }
+
+    #[test]
+    fn who_hears_of_a_change_again_after_a_power_loss_writes_it_down_before_it_answers() {
+        let append = |commit| {
+            let mut message =
+                Message { from: 1, to: 2, term: 3, index: 5, log_term: 3, commit, ..Message::default() };
+            message.set_msg_type(MessageType::MsgAppend);
+            Wrapped(message)
+        };
+        let written = |commit| {
+            let mut voter = member(2, 3);
+            voter.step(NodeId(1), append(commit)).unwrap();
+            let ready = voter.ready().unwrap();
+            assert!(!ready.messages_after_sync.is_empty());
+            ready.hard_state_behind.map(|hard_state| hard_state.commit)
+        };
+        assert_eq!(written(4), Some(LogIndex(4)));
+        assert_eq!(written(5), Some(LogIndex(5)));
+        assert_eq!(written(3), None, "nothing new");
+    }
 }

@@ -2,8 +2,8 @@
 //! engine, its generation's number, its dropped buckets).
 //!
 //! ```text
-//! magic "DSNP" | format u8 = 2 | flags u8 (1: the last) | group u32 | applied u64 | term u64 | chunk u64
-//! chunk 0:  version u64 | clock ms u64 | walls ahead ms i64 | epoch u64 | configuration length u32 | configuration
+//! magic "DSNP" | format u8 = 3 | flags u8 (1: the last) | group u32 | applied u64 | term u64 | chunk u64
+//! chunk 0:  version u64 | clock ms u64 | walls ahead ms i64 | counted since u64 | epoch u64 | configuration length u32 | configuration
 //! records:  key length u16 | key (kind and rest, as `machine::keys` has them) | value length u32 | value
 //! CRC-32C of all before u32
 //! ```
@@ -19,7 +19,7 @@ use crate::storage::SnapshotMeta;
 use crate::types::{GroupId, LogIndex, Term, Version};
 
 const MAGIC: &[u8; 4] = b"DSNP";
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 const FLAGS_AT: usize = 5;
 const LAST: u8 = 1;
 /// The largest record is an answer that a session keeps: entries, and for each operation of a batch what frames its result.
@@ -44,6 +44,7 @@ impl ChunkBuilder {
             bytes.put_u64_le(meta.version.0);
             bytes.put_u64_le(meta.stamp.clock_ms);
             bytes.put_i64_le(meta.stamp.walls_ahead_ms);
+            bytes.put_u64_le(meta.stamp.counted_since.0);
             bytes.put_u64_le(meta.epoch);
             bytes.put_u32_le(meta.configuration.len() as u32);
             bytes.put_slice(&meta.configuration);
@@ -128,7 +129,8 @@ impl Chunk {
         let mut meta = None;
         if head.number == 0 {
             let version = Version(input.u64()?);
-            let stamp = Stamp { clock_ms: input.u64()?, walls_ahead_ms: input.u64()?.cast_signed() };
+            let (clock_ms, walls_ahead_ms) = (input.u64()?, input.u64()?.cast_signed());
+            let stamp = Stamp { clock_ms, walls_ahead_ms, counted_since: Term(input.u64()?) };
             let epoch = input.u64()?;
             let configuration_len = input.u32()? as usize;
             let configuration = Bytes::copy_from_slice(&input.take(configuration_len)?);

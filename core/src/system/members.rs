@@ -6,7 +6,8 @@
 //!         | [count u16 | count x group u32]
 //! ```
 //! Numbers are little-endian. What is in brackets is there when its flag is set: an incarnation, the groups that a leaving
-//! member is still in. The incarnations at the end are of those that left last, the oldest first.
+//! member is still in. The incarnations at the end are of those that left last, the oldest first;
+//! format 1 had none.
 
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,6 +24,7 @@ use crate::types::{GroupId, Incarnation, NodeId};
 use crate::wire::handshake::Standing;
 
 const FORMAT: u8 = 2;
+const FORMAT_WITHOUT_GONE: u8 = 1;
 const HAS_INCARNATION: u8 = 1;
 const IS_EXPECTED: u8 = 1 << 1;
 const IS_LEAVING: u8 = 1 << 2;
@@ -157,7 +159,8 @@ impl Members {
         }
         if incarnation.is_some_and(|incarnation| self.gone.contains(&incarnation)) && !is_on(Mutation::GoneJoinsAgain) {
             return Err(Error::Refused(
-                "the member of this data directory was removed: it may join anew with an empty one".into(),
+                "a member with this data directory was removed: delete the directory with all that is in it, and it may join anew"
+                    .into(),
             ));
         }
         let next = NodeId(self.next_id);
@@ -241,7 +244,8 @@ impl Members {
     }
 
     pub(crate) fn take(input: &mut Cursor) -> Result<Members, DecodeError> {
-        if input.u8()? != FORMAT {
+        let format = input.u8()?;
+        if format != FORMAT && format != FORMAT_WITHOUT_GONE {
             return Err(DecodeError("unknown format of the members"));
         }
         let (changes, next_id) = (input.u64()?, input.u64()?);
@@ -258,7 +262,7 @@ impl Members {
             }
             members.by_id.insert(member.id, member);
         }
-        let gone = usize::from(input.u16()?);
+        let gone = if format == FORMAT { usize::from(input.u16()?) } else { 0 };
         if gone > GONE_REMEMBERED_MAX {
             return Err(DecodeError("more members that left than are remembered"));
         }
@@ -445,5 +449,9 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(Members::decode(bytes.slice(..len)).is_err());
         }
+        let mut before_gone = bytes[..bytes.len() - 2 - 8].to_vec();
+        before_gone[0] = FORMAT_WITHOUT_GONE;
+        members.gone.clear();
+        assert_eq!(Members::decode(before_gone.into()).unwrap(), members);
     }
 }

@@ -7,7 +7,7 @@ use bytes::{Buf, BufMut, Bytes};
 use super::Body;
 use crate::clock::{Reading, Told};
 use crate::machine::{DecodeError, reply};
-use crate::raft::Message;
+use crate::raft::{Message, NUMBER_MAX};
 use crate::storage::SnapshotMeta;
 use crate::system::Members;
 use crate::types::{LogIndex, NodeId, Term};
@@ -81,10 +81,11 @@ pub(super) fn encode(body: &Body, out: &mut Vec<u8>) {
     }
 }
 
-fn put_reading(out: &mut Vec<u8>, Reading { term, clock_ms, walls_ahead_ms }: Reading) {
+fn put_reading(out: &mut Vec<u8>, Reading { term, clock_ms, walls_ahead_ms, counted_since }: Reading) {
     out.put_u64_le(term.0);
     out.put_u64_le(clock_ms);
     out.put_i64_le(walls_ahead_ms);
+    out.put_u64_le(counted_since.0);
 }
 
 pub(super) fn decode(kind: u8, mut bytes: Bytes) -> Result<Body, &'static str> {
@@ -155,7 +156,12 @@ fn number(bytes: &mut Bytes) -> Result<u64, &'static str> {
 
 fn reading(bytes: &mut Bytes) -> Result<Reading, &'static str> {
     let (term, clock_ms) = (Term(number(bytes)?), number(bytes)?);
-    Ok(Reading { term, clock_ms, walls_ahead_ms: number(bytes)?.cast_signed() })
+    let (walls_ahead_ms, counted_since) = (number(bytes)?.cast_signed(), Term(number(bytes)?));
+    // A clock that was told is never set back: one that shows what no clock ever will must not be believed.
+    if [term, counted_since].iter().any(|term| term.0 >= NUMBER_MAX) || clock_ms >= NUMBER_MAX {
+        return Err("a clock that no group has");
+    }
+    Ok(Reading { term, clock_ms, walls_ahead_ms, counted_since })
 }
 
 fn ended(bytes: &Bytes) -> Result<(), &'static str> {

@@ -77,14 +77,14 @@ pub enum Body {
         /// False: give up.
         accepted: bool,
     },
-    /// A new leader, or a replica that was restarted, asks what others know of the time.
+    /// A new leader, or a replica that was not told since it follows this one, asks what others know of the time.
     ClockAsk {
         /// The asking one's term.
         round: Term,
     },
-    /// The answer.
+    /// The answer; and what a leader says without being asked as soon as it knows.
     ClockTell {
-        /// As asked.
+        /// As asked; or the leader's term.
         round: Term,
         /// What it knows.
         told: Told,

@@ -29,9 +29,13 @@ impl Default for Redial {
 }
 
 impl Redial {
-    /// The link that stood broke. The next attempt is due in so many milliseconds.
-    pub fn broke(&mut self) -> u64 {
-        *self = Redial { was_up: true, ..Redial::default() };
+    /// The link broke, which stood for so long. The next attempt is due in so many milliseconds. One that always breaks at once is
+    /// no better than none.
+    pub fn broke(&mut self, stood_ms: u64) -> u64 {
+        self.was_up = true;
+        if stood_ms >= BACKOFF_MS_MAX {
+            self.wait_ms = BACKOFF_MS_MIN;
+        }
         self.next_wait_ms()
     }
 
@@ -57,10 +61,10 @@ mod tests {
     fn who_refuses_right_behind_a_link_is_gone() {
         let mut redial = Redial::default();
         assert!(!redial.failed(true).is_gone, "it may not have started yet");
-        redial.broke();
+        redial.broke(5_000);
         assert!(redial.failed(true).is_gone);
         assert!(!redial.failed(true).is_gone, "it was said");
-        redial.broke();
+        redial.broke(5_000);
         assert!(!redial.failed(false).is_gone, "the wire may be cut");
         assert!(!redial.failed(true).is_gone, "who knows what happened since");
     }
@@ -70,7 +74,8 @@ mod tests {
         let mut redial = Redial::default();
         let waits: Vec<u64> = (0..8).map(|_| redial.failed(false).wait_ms).collect();
         assert_eq!(waits, [20, 40, 80, 160, 320, 640, 1_000, 1_000]);
-        assert_eq!(redial.broke(), 20);
+        assert_eq!(redial.broke(BACKOFF_MS_MAX - 1), 1_000, "it did not stand");
+        assert_eq!(redial.broke(BACKOFF_MS_MAX), 20);
         assert_eq!(redial.failed(false).wait_ms, 40);
     }
 }

@@ -91,13 +91,19 @@ impl Program {
         self.journeys.get(client)?.as_ref()
     }
 
+    /// Whether it was given or told one of these hosts.
+    fn knows_any(&self, hosts: &[usize]) -> bool {
+        hosts.iter().any(|host| self.given.contains(host) || self.told.1.contains(host))
+    }
+
     fn end(&mut self, client: usize) -> Option<Journey> {
         self.journeys.get_mut(client)?.take()
     }
 }
 
 impl Clients {
-    /// Whether this client leaves it to the program where what it has just asked goes. Some of the tasks mean one node.
+    /// Whether this client leaves it to the program where what it has just asked goes. Some of the tasks mean one node. A program that
+    /// knows nobody any more finds nobody: whoever runs it gives its threads the addresses.
     pub(super) fn is_routed(&self, client: usize) -> bool {
         let Some(program) = &self.program else { return false };
         let State::Waiting { task, .. } = &self.states[client] else { return false };
@@ -107,7 +113,7 @@ impl Clients {
             Some(Task::Read(_, node)) => node.is_none(),
             Some(_) => true,
         };
-        anywhere && self.is_thread(client, program)
+        anywhere && self.is_thread(client, program) && program.knows_any(&self.hosts)
     }
 
     fn is_thread(&self, client: usize, program: &Program) -> bool {
@@ -320,8 +326,7 @@ impl Clients {
     pub fn add_reaches(&mut self, hosts: &[usize]) {
         let Some(program) = &self.program else { return };
         let has_threads = (0..self.states.len()).any(|client| self.is_thread(client, program));
-        let is_known = |host: &usize| program.given.contains(host) || program.told.1.contains(host);
-        if !has_threads || !hosts.iter().any(is_known) {
+        if !has_threads || !program.knows_any(hosts) {
             return;
         }
         for bucket in self.workload.buckets.clone() {

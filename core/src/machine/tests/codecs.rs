@@ -14,9 +14,9 @@ use crate::machine::entry::{EntryBuilder, EntryCommands, Stamp, stamp_of};
 use crate::machine::{BucketRecord, Meta, ValueRecord, reply};
 use crate::name::{BucketName, Key};
 use crate::request::{BatchOp, Command, Condition, Write};
-use crate::types::Version;
+use crate::types::{Term, Version};
 
-const STAMP: Stamp = Stamp { clock_ms: 7, walls_ahead_ms: -3 };
+const STAMP: Stamp = Stamp { clock_ms: 7, walls_ahead_ms: -3, counted_since: Term(5) };
 
 fn encoded(command: &Command) -> Vec<u8> {
     let mut out = Vec::new();
@@ -96,7 +96,7 @@ proptest! {
 
     #[test]
     fn entries_round_trip(
-        commands in vec(any_command(), 0..6), (clock_ms, walls_ahead_ms) in any::<(u64, i64)>()
+        commands in vec(any_command(), 0..6), (clock_ms, walls_ahead_ms, since) in any::<(u64, i64, u64)>()
     ) {
         let mut builder = EntryBuilder::new();
         for command in &commands {
@@ -105,7 +105,7 @@ proptest! {
             prop_assert_eq!(builder.len(), before + 4 + command.encoded_len());
         }
         prop_assert_eq!(builder.count(), commands.len());
-        let stamp = Stamp { clock_ms, walls_ahead_ms };
+        let stamp = Stamp { clock_ms, walls_ahead_ms, counted_since: Term(since) };
         let payload = Bytes::from(builder.finish(0, stamp));
         prop_assert_eq!(stamp_of(&payload), (clock_ms > 0).then_some(stamp));
         let read = EntryCommands::new(payload).unwrap();
@@ -146,21 +146,28 @@ proptest! {
 }
 
 #[test]
-fn entries_and_meta_records_of_the_format_before_stamps_are_read() {
-    let mut builder = EntryBuilder::new();
-    builder.push(&put("b", "k", "v"));
-    let mut old = builder.finish(0, Stamp::default());
-    old[0] = 1;
-    old.drain(17..25);
-    assert_eq!(stamp_of(&old), None);
-    let commands = EntryCommands::new(old.into()).unwrap();
-    assert_eq!(commands.stamp, Stamp::default());
-    assert_eq!(commands.collect::<Vec<_>>(), [Ok(put("b", "k", "v"))]);
-    let meta = Meta { version: Version(9), configuration: "c".into(), ..Meta::default() };
-    let mut old = meta.encode().to_vec();
-    old[0] = 1;
-    old.drain(33..41);
-    assert_eq!(Meta::decode(old.into()), Ok(meta));
+fn older_formats_of_entries_and_meta_records_are_read() {
+    // What each lacks: the stamp's wall clocks and the term since which was counted, or only that term.
+    for (format, known, lacks) in [
+        (1, Stamp { clock_ms: 7, ..Stamp::default() }, 8..24),
+        (2, Stamp { counted_since: Term(0), ..STAMP }, 16..24),
+    ] {
+        let old = |mut bytes: Vec<u8>, clock_at: usize| {
+            bytes[0] = format;
+            bytes.drain(clock_at + lacks.start..clock_at + lacks.end);
+            bytes
+        };
+        let mut builder = EntryBuilder::new();
+        builder.push(&put("b", "k", "v"));
+        let entry = old(builder.finish(0, STAMP), 9);
+        assert_eq!(stamp_of(&entry), (format > 1).then_some(known));
+        let commands = EntryCommands::new(entry.into()).unwrap();
+        assert_eq!(commands.stamp, known);
+        assert_eq!(commands.collect::<Vec<_>>(), [Ok(put("b", "k", "v"))]);
+        let meta = Meta { version: Version(9), stamp: STAMP, configuration: "c".into(), ..Meta::default() };
+        let read = Meta::decode(old(meta.encode().to_vec(), 25).into());
+        assert_eq!(read, Ok(Meta { stamp: known, ..meta }));
+    }
 }
 
 #[test]

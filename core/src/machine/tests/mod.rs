@@ -57,7 +57,7 @@ fn entry(index: u64, commands: &[Command]) -> Committed {
 }
 
 fn stamped(index: u64, clock_ms: u64, commands: &[Command]) -> Committed {
-    let stamp = Stamp { clock_ms, walls_ahead_ms: 0 };
+    let stamp = Stamp { clock_ms, ..Stamp::default() };
     let mut builder = EntryBuilder::new();
     for command in commands {
         builder.push(command);

@@ -58,7 +58,7 @@ fn entry(index: u64, commands: &[Command]) -> Committed {
 }
 
 fn stamped(index: u64, clock_ms: u64, commands: &[Command]) -> Committed {
-    let stamp = Stamp { clock_ms, walls_ahead_ms: -7 };
+    let stamp = Stamp { clock_ms, walls_ahead_ms: -7, counted_since: Term(2) };
     let mut builder = EntryBuilder::new();
     commands.iter().for_each(|command| builder.push(command));
     Committed { index: LogIndex(index), term: Term(2), commands: builder.finish(0, stamp).into(), wants_replies: false }

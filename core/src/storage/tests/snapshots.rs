@@ -83,7 +83,10 @@ fn what_is_to_expire_expires_behind_a_snapshot_too() {
         let clock = to.group(GROUP).unwrap().clock();
         assert_eq!(
             clock,
-            AppliedClock { stamp: Stamp { clock_ms: 1050, walls_ahead_ms: -7 }, next_due_ms: Some(1100) }
+            AppliedClock {
+                stamp: Stamp { clock_ms: 1050, walls_ahead_ms: -7, counted_since: Term(2) },
+                next_due_ms: Some(1100)
+            }
         );
         assert_eq!(clock, from.group(GROUP).unwrap().clock());
         let mut again = worker(from.store().clone());
