@@ -59,6 +59,7 @@ pub mod system;
 mod turn;
 mod types;
 pub mod wire;
+mod words;
 
 pub use clock::Told;
 pub use config::Config;

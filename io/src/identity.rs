@@ -139,6 +139,11 @@ impl Identity {
         self.members.iter().map(founder).collect()
     }
 
+    /// Who the node of this directory is, if there is one.
+    pub(crate) fn of(data_dir: &Path) -> Result<Option<Identity>, IdentityError> {
+        Identity::load(&data_dir.join(IDENTITY_FILE))
+    }
+
     /// Reads who the node is, or decides it for an empty directory. `address` is where others reach it, `log_dir` where the
     /// log is, or is to be. True: it was decided just now.
     pub fn load_or_found(config: &Config, address: &str, log_dir: &Path) -> Result<(Identity, bool), IdentityError> {
@@ -317,7 +322,7 @@ impl Identity {
     }
 
     /// A log that was lost, or that is looked for in the wrong place, must not be taken for one that has not begun.
-    fn owns_log(&self, log_dir: &Path) -> Result<(), IdentityError> {
+    pub(crate) fn owns_log(&self, log_dir: &Path) -> Result<(), IdentityError> {
         let path = log_dir.join(LOG_OWNER_FILE);
         let owner = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice::<LogOwner>(&bytes)

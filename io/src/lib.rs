@@ -7,6 +7,7 @@ mod effects;
 mod handle;
 pub mod hyper_io;
 mod identity;
+mod inspect;
 #[cfg(feature = "join")]
 mod join;
 pub mod listener;
@@ -19,6 +20,7 @@ pub mod notify;
 mod peer_link;
 pub mod probe;
 mod quorum;
+mod recovery;
 pub mod resolve;
 mod roster;
 pub mod runtime;
@@ -32,6 +34,7 @@ pub mod store;
 pub use config::{Config, ConnectionHandler, Engine, FoundingMember, Joined};
 pub use handle::Handle;
 pub use identity::{DataDir, IdentityError, Member, look_into};
+pub use inspect::{Files, Finding};
 #[cfg(feature = "join")]
 pub use join::{JoinAttempt, JoinError};
 pub use listener::BindError;

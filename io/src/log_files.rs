@@ -143,15 +143,6 @@ impl LogDirectory {
         Ok(segments)
     }
 
-    /// Reads a segment whole into `bytes`, whose contents and room are used again. Blocks, for long: for recovery,
-    /// before the executors start, or on a thread for blocking calls.
-    pub fn read(&self, name: &str, bytes: &mut Vec<u8>) -> Result<(), LogFileError> {
-        let path = self.segment_path(name)?;
-        bytes.clear();
-        let mut read = || io::Read::read_to_end(&mut File::open(&path)?, bytes);
-        read().map_err(failed("read", &path)).map(|_| ())
-    }
-
     /// Syncs a segment, writes `bytes` at `offset`, and syncs it again: how recovery ends a chain. Blocks.
     pub fn seal(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), LogFileError> {
         let path = self.segment_path(name)?;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use drey_core::log::{Damage, LogScan, RecoveredLog, SegmentId};
+use drey_core::log::{Damage, RecoveredLog, SegmentId};
 use drey_core::storage::{StorageJob, StorageWorker};
 use drey_core::store::{MemoryStore, Store};
 use drey_core::system::Members;
@@ -31,8 +31,8 @@ use crate::runtime::{self, ExecutorConfig, Executors};
 use crate::shard_handle::ShardHandle;
 use crate::shard_loop;
 use crate::shared::Shared;
-use crate::store::{BtreeOptions, BtreeStore, LsmOptions, LsmStore};
-use crate::{probe, storage_thread};
+use crate::store::AnyStore;
+use crate::{probe, recovery, storage_thread};
 
 /// Released segments that are kept for the next ones.
 const SPARE_SEGMENTS_MAX: usize = 2;
@@ -142,7 +142,7 @@ impl Node {
         let handle = Handle { shared, mailboxes };
         let mut bodies = Vec::new();
         let mut storage_threads = Vec::new();
-        let store = AnyStore::open(handle.shared.identity.engine, &config.data_dir.join("store"))?;
+        let store = open_store(handle.shared.identity.engine, &config.data_dir.join("store"))?;
         for (shard, mailbox) in (0..shards).map(ShardId).zip(receivers) {
             let core_config = core_config(&config, &handle.shared, shard);
             let log_config = core_config.log_config();
@@ -238,43 +238,16 @@ fn core_config(config: &Config, shared: &Shared, shard: ShardId) -> drey_core::C
 
 /// Reads all segments, and ends each chain where its synced part ends.
 fn recover_log(directory: &LogDirectory, identity: &Identity) -> Result<RecoveredLog, StartError> {
-    let mut scan = LogScan::new(identity.cluster(), NodeId(identity.node));
-    let mut bytes = Vec::new();
-    let mut segments = Vec::new();
-    for name in directory.segments()? {
-        let id = SegmentId::parse(&name).ok_or_else(|| {
-            StartError::Invalid(format!("{} holds {name}, which is no log segment", directory.path().display()))
-        })?;
-        segments.push((id, name));
-    }
-    segments.sort_unstable();
-    for (id, name) in segments {
-        directory.read(&name, &mut bytes)?;
-        scan.segment(id, &bytes).map_err(StartError::Damaged)?;
-    }
-    let log = scan.finish().map_err(StartError::Damaged)?;
+    let log = recovery::scan(identity, &recovery::segments(directory.path())?)?;
     for seal in &log.seals {
         directory.seal(&seal.segment.to_string(), seal.offset, &seal.bytes)?;
     }
     Ok(log)
 }
 
-/// The store of a node, of which each shard gets a handle. In memory each has its own.
-enum AnyStore {
-    Lsm(LsmStore),
-    Btree(BtreeStore),
-    Memory,
-}
-
-impl AnyStore {
-    fn open(engine: Engine, path: &Path) -> Result<AnyStore, StartError> {
-        let store = match engine {
-            Engine::Lsm => LsmStore::open(path, LsmOptions::default()).map(AnyStore::Lsm),
-            Engine::Btree => BtreeStore::open(path, BtreeOptions::default()).map(AnyStore::Btree),
-            Engine::Memory => Ok(AnyStore::Memory),
-        };
-        store.map_err(|error| StartError::Store { path: path.display().to_string(), reason: error.to_string() })
-    }
+fn open_store(engine: Engine, path: &Path) -> Result<AnyStore, StartError> {
+    AnyStore::open(engine, path)
+        .map_err(|error| StartError::Store { path: path.display().to_string(), reason: error.to_string() })
 }
 
 /// Of the engine `memory`, a log that does not begin at the beginning is no damage.

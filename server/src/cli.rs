@@ -12,12 +12,14 @@ mod duration;
 mod failure;
 mod line;
 mod members;
+mod offline;
 mod output;
 mod start_args;
 
 pub use bench::run as bench;
 pub use failure::{Exit, Failure};
 pub use line::refuse_line;
+pub use offline::{CheckArgs, LogCommand, check, log};
 pub use start_args::{DemoArgs, Engine, InitialMember, StartArgs};
 
 use clap::{Args, Parser, Subcommand};
@@ -53,6 +55,11 @@ pub enum Command {
     Demo(DemoArgs),
     /// Put load on a running cluster, and say what it took: writes keys of 16 bytes into a bucket
     Bench(Box<drey_bench::LoadArgs>),
+    /// Check every checksum of a node that does not run: its identity, its log, its store
+    Check(CheckArgs),
+    /// Look into a node's log, whether it runs or not
+    #[command(subcommand)]
+    Log(LogCommand),
     /// The commands that talk to a running cluster.
     #[command(flatten)]
     Client(ClientCommand),

@@ -13,6 +13,8 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Client(command) => cli::run(&cli.common, command).into(),
         Command::Bench(args) => cli::bench(&cli.common, *args).into(),
+        Command::Check(args) => cli::check(&cli.common, &args).into(),
+        Command::Log(command) => cli::log(&cli.common, &command).into(),
         Command::Start(args) => start::run(&args).into(),
         Command::Demo(args) => demo::run(&args).into(),
     }

@@ -16,6 +16,7 @@ use crate::types::{ClusterId, GroupId, LogIndex, NodeId, Term};
 
 mod batch;
 mod damage;
+mod dump;
 mod merge;
 mod ranges;
 mod record;
@@ -27,6 +28,7 @@ mod write;
 mod writer;
 
 pub use damage::{Damage, DamageKind};
+pub use dump::{DumpLine, dump};
 pub use merge::GroupLog;
 pub use ranges::Ranges;
 pub use recovery::{LogScan, RecoveredLog, SealWrite};

@@ -1,8 +1,10 @@
 //! A group's configuration: who votes, who learns. Stored with the applied index, so that it never runs ahead of it.
 
+use std::fmt;
+
 use bytes::Bytes;
 use prost11::Message as _;
-use raft::eraftpb::ConfState;
+use raft::eraftpb::{ConfChange, ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState};
 
 use crate::limits::MEMBERS_MAX;
 use crate::types::NodeId;
@@ -75,6 +77,41 @@ impl Configuration {
         check(&state)?;
         Ok(Configuration(state))
     }
+}
+
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ConfState { voters, learners, voters_outgoing, learners_next, .. } = &self.0;
+        write!(f, "voters {voters:?}")?;
+        for (what, list) in
+            [("learners", learners), ("voters before", voters_outgoing), ("later learners", learners_next)]
+        {
+            if !list.is_empty() {
+                write!(f, ", {what} {list:?}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an entry of Raft's kind `kind` changes.
+pub fn change_in_words(kind: u8, data: &[u8]) -> String {
+    // Raft's other kind is one change, on its own.
+    let changes = match kind {
+        1 => ConfChange::decode(data)
+            .map(|change| vec![ConfChangeSingle { change_type: change.change_type, node_id: change.node_id }]),
+        _ => ConfChangeV2::decode(data).map(|change| change.changes),
+    };
+    let Ok(changes) = changes else { return "a change of the configuration that cannot be read".to_owned() };
+    if changes.is_empty() {
+        return "the joint configuration is left".to_owned();
+    }
+    let word = |change: &ConfChangeSingle| match change.get_change_type() {
+        ConfChangeType::AddNode => format!("node {} votes", change.node_id),
+        ConfChangeType::AddLearnerNode => format!("node {} learns", change.node_id),
+        ConfChangeType::RemoveNode => format!("node {} goes", change.node_id),
+    };
+    changes.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
 /// Refuses what would make raft-rs panic: empty, overlapping or repeated members, a half-made joint configuration.

@@ -16,6 +16,6 @@ mod outdated;
 
 pub(crate) use guard::NUMBER_MAX;
 pub use guard::Refused;
-pub use membership::Configuration;
+pub use membership::{Configuration, change_in_words};
 pub use message::{Message, MessageKind};
 pub(crate) use node::{ProposeError, RaftConfig, RaftNode, Ready};

@@ -149,8 +149,7 @@ mod tests {
     #[test]
     fn who_hears_of_a_change_again_after_a_power_loss_writes_it_down_before_it_answers() {
         let append = |commit| {
-            let mut message =
-                Message { from: 1, to: 2, term: 3, index: 5, log_term: 3, commit, ..Message::default() };
+            let mut message = Message { from: 1, to: 2, term: 3, index: 5, log_term: 3, commit, ..Message::default() };
             message.set_msg_type(MessageType::MsgAppend);
             Wrapped(message)
         };

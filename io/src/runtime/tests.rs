@@ -170,8 +170,7 @@ fn drop_sockets_during_syncs(config: &ExecutorConfig) -> Writes {
     let (acknowledged, unknown) = join(executors).remove(0).unwrap();
     client.join().unwrap();
     drop(listener);
-    let mut bytes = Vec::new();
-    log.read("a.log", &mut bytes).unwrap();
+    let bytes = std::fs::read(log.path().join("a.log")).unwrap();
     for (block, number) in bytes.chunks(BLOCK).zip(acknowledged) {
         let expected = u8::try_from(number % 251).unwrap();
         assert!(block.iter().all(|&byte| byte == expected), "write {number} is not in the file");

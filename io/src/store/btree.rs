@@ -53,6 +53,17 @@ impl BtreeStore {
         Ok(BtreeStore { database: Arc::new(database) })
     }
 
+    /// Checks every page. Only this handle may be there.
+    pub(super) fn verify(&mut self) -> Result<(), StoreError> {
+        let database = Arc::get_mut(&mut self.database)
+            .ok_or_else(|| StoreError("it cannot be checked while others have it open".into()))?;
+        match database.check_integrity() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StoreError("it was damaged; the engine has gone back to what was whole".into())),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
     fn table(&self) -> Result<Table, StoreError> {
         let transaction = self.database.begin_read().map_err(failed)?;
         transaction.open_table(TABLE).map_err(failed)

@@ -36,9 +36,14 @@ impl Cluster {
 
     /// One node on its own, which others may join.
     pub fn start_lone() -> Cluster {
+        Cluster::start_lone_with(&[])
+    }
+
+    /// One node on its own, with these options.
+    pub fn start_lone_with(options: &[&str]) -> Cluster {
         let directory = tempfile::tempdir().unwrap();
         let mut cluster = Cluster { directory, members: Vec::new(), options: Vec::new(), processes: Vec::new() };
-        cluster.add("n1", Vec::new());
+        cluster.add("n1", options.iter().map(|&option| option.to_owned()).collect());
         cluster
     }
 

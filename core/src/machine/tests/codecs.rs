@@ -148,10 +148,9 @@ proptest! {
 #[test]
 fn older_formats_of_entries_and_meta_records_are_read() {
     // What each lacks: the stamp's wall clocks and the term since which was counted, or only that term.
-    for (format, known, lacks) in [
-        (1, Stamp { clock_ms: 7, ..Stamp::default() }, 8..24),
-        (2, Stamp { counted_since: Term(0), ..STAMP }, 16..24),
-    ] {
+    for (format, known, lacks) in
+        [(1, Stamp { clock_ms: 7, ..Stamp::default() }, 8..24), (2, Stamp { counted_since: Term(0), ..STAMP }, 16..24)]
+    {
         let old = |mut bytes: Vec<u8>, clock_at: usize| {
             bytes[0] = format;
             bytes.drain(clock_at + lacks.start..clock_at + lacks.end);
