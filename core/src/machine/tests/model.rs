@@ -249,10 +249,16 @@ impl ModelBucket {
                     let before = copy.get(key);
                     let text = before.as_ref().map_or("0".into(), |found| found.value.clone());
                     let text = String::from_utf8(text.to_vec()).expect("text");
-                    let sum = text.parse::<i64>().map_err(|_| {
+                    let cannot = |why| {
                         let key = String::from_utf8_lossy(key.as_bytes());
-                        Error::invalid(format!("cannot increment key {key:?}: its value is no number of 64 bits"))
-                    })? + by;
+                        Error::invalid(format!("cannot increment key {key:?}: its value {why}"))
+                    };
+                    let number: i64 = text.parse().map_err(|_| cannot("is no number of 64 bits"))?;
+                    // As after an append to a 0.
+                    if number.to_string() != text {
+                        return Err(cannot("is no number in its plain form"));
+                    }
+                    let sum = number + by;
                     let expiry_ms = before.map_or(copy.expiry_ms(None), |found| found.expiry_ms);
                     copy.set(key, next, sum.to_string().into(), expiry_ms, true);
                     changed = true;
