@@ -1,9 +1,12 @@
 """Syncing is real: what was acknowledged is there after the power went on all nodes at once.
 
 Three nodes, each on a disk that forgets at a power cut what was not synced, or, with a seed, keeps a random part of it.
+`power_cut.py --engine btree --cuts 100` for another engine, or for longer.
 """
 
+import argparse
 import ast
+import os
 import pathlib
 import shutil
 import subprocess
@@ -20,10 +23,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 LOSSYFS = pathlib.Path("../shared/tools/lossyfs.py")
 BUCKETS = [f"bucket-{number}" for number in range(8)]
 WRITERS = 32
-# For each cut a seed, and whether the values are large. Without a seed nothing is kept that was not synced; with one,
-# writes are torn, and later ones kept without earlier ones. With small values the stores have much to lose; with large
-# ones the logs are truncated.
-CUTS = [(None, False), (1, False), (2, False), (None, True), (3, True), (4, True)]
+CUTS = 6
+# What a cut, with the load before it and the restart behind it, may take.
+CUT_S_MAX = 20
 LOAD_S = 5
 # With the power off, writers go on for so long: what is acknowledged then is not on any disk.
 DARK_S = 1
@@ -79,7 +81,16 @@ class Disk:
                 self.process.wait()
 
 
-def script(cleanup, directory):
+def cut_of(number):
+    """For each cut a seed, and whether the values are large.
+
+    Without a seed nothing is kept that was not synced; with one, writes are torn, and later ones kept without earlier
+    ones. With small values the stores have much to lose; with large ones the logs are truncated.
+    """
+    return None if number % 3 == 0 else number, number % 6 >= 3
+
+
+def script(cleanup, directory, cuts):
     if not LOSSYFS.exists():
         skip(f"there is no {LOSSYFS} here")
     if not pathlib.Path("/dev/fuse").exists() or not shutil.which("fusermount"):
@@ -87,7 +98,7 @@ def script(cleanup, directory):
     disks = [Disk(directory, name) for name in ("n1", "n2", "n3")]
     for disk in disks:
         cleanup.callback(disk.unmount)
-    mount(disks, CUTS[0][0], otherwise=skip)
+    mount(disks, cut_of(0)[0], otherwise=skip)
     stubs = directory / "stubs"
     stubs.mkdir()
     generate_stubs(stubs)
@@ -102,11 +113,12 @@ def script(cleanup, directory):
         until_answered(lambda: services["n1"].create(bucket), SERVED_WITHIN_S, "a bucket is created", cluster.must_run)
 
     lost_blocks = 0
-    for number, (seed, large) in enumerate(CUTS, start=1):
+    for number in range(cuts):
+        seed, large = cut_of(number)
         kept = "nothing unsynced is kept" if seed is None else f"seed {seed}"
-        name = f"cut {number} ({kept}, {'large' if large else 'small'} values)"
+        name = f"cut {number + 1} ({kept}, {'large' if large else 'small'} values)"
         lost_blocks += write_until_the_cut(name, cluster, disks, writers, large)
-        mount(disks, CUTS[number % len(CUTS)][0], otherwise=fail)
+        mount(disks, cut_of(number + 1)[0], otherwise=fail)
         restart(name, cluster, services, writers)
     check(lost_blocks > 0, f"the disks did lose something: {lost_blocks} blocks in all")
     note(f"errors that writers saw: {dict(writers.errors())}")
@@ -166,4 +178,11 @@ def restart(name, cluster, services, writers):
 
 
 if __name__ == "__main__":
-    play(script, seconds_max=115)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--engine", choices=["lsm", "btree"], default="lsm")
+    parser.add_argument("--cuts", type=int, default=CUTS)
+    arguments = parser.parse_args()
+    # The nodes have it from here.
+    os.environ["DREY_ENGINE"] = arguments.engine
+    print(f"engine {arguments.engine}, {arguments.cuts} cuts", flush=True)
+    play(lambda cleanup, directory: script(cleanup, directory, arguments.cuts), seconds_max=CUT_S_MAX * arguments.cuts)

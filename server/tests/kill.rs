@@ -85,9 +85,15 @@ async fn wait_for(acknowledged: &AtomicU64, target: u64, what: &str, cluster: &C
 
 #[test]
 fn nothing_acknowledged_is_lost_when_leaders_and_then_all_nodes_are_killed() {
+    for engine in ["lsm", "btree"] {
+        leaders_and_then_all_nodes_are_killed(engine);
+    }
+}
+
+fn leaders_and_then_all_nodes_are_killed(engine: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut cluster = Cluster::start();
+        let mut cluster = Cluster::start_with(&["--engine", engine]);
         let group = group_of(&BucketName::DEFAULT, GROUPS).0;
         cluster.leader_of(group, RESUME_WITHIN).await;
         let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -129,7 +135,7 @@ fn nothing_acknowledged_is_lost_when_leaders_and_then_all_nodes_are_killed() {
         let client = Client::builder(cluster.addresses()).timeout(RESUME_WITHIN).connect().unwrap();
         client.bucket("default").put("after", "all were killed").await.unwrap();
         println!(
-            "{} writes acknowledged, {checked} reads of keys through each node",
+            "{engine}: {} writes acknowledged, {checked} reads of keys through each node",
             acknowledged.load(Ordering::Relaxed)
         );
     });

@@ -21,6 +21,11 @@ pub struct Cluster {
 impl Cluster {
     /// Three nodes on free ports.
     pub fn start() -> Cluster {
+        Cluster::start_with(&[])
+    }
+
+    /// Three nodes on free ports, with these options.
+    pub fn start_with(options: &[&str]) -> Cluster {
         let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let members = listeners.iter().enumerate();
         let members: Vec<(String, String)> =
@@ -28,7 +33,8 @@ impl Cluster {
         drop(listeners);
         let directory = tempfile::tempdir().unwrap();
         let list: Vec<String> = members.iter().map(|(name, address)| format!("{name}={address}")).collect();
-        let options = vec![vec!["--initial-members".to_owned(), list.join(",")]; 3];
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let options = vec![[vec!["--initial-members".to_owned(), list.join(",")], options].concat(); 3];
         let mut cluster = Cluster { directory, members, options, processes: vec![None, None, None] };
         (0..3).for_each(|node| cluster.start_node(node));
         cluster
