@@ -37,7 +37,7 @@ mutations! {
     ReadIndexKept = 6, "a read index that is asked for again is asked for under its old name, with the reads that came since";
     LocalReadForLinearizable = 7, "a linearizable read is answered from the node's own state";
     CampaignWithUnappliedChange = 8, "who holds a committed change of members that it has not applied campaigns nevertheless";
-    ChangeBeforeFirstCommit = 9, "a leader changes members before it has committed anything in its term";
+    ChangeBeforeFirstCommit = 9, "a leader changes members before it has committed anything in its term, and whoever knows of it votes for who does not";
     JointLeftEarly = 10, "each member leaves a joint configuration as soon as it has entered it";
     SnapshotConfigurationAhead = 11, "a snapshot gets the configuration that its leader has now, not the one of its index";
     AppliedIndexApart = 12, "the applied index is stored in a batch of its own, before the data";

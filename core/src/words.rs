@@ -41,7 +41,9 @@ impl Display for Command {
                 f.write_str(" else ")?;
                 list(f, failure)
             }
-            Write::System(SystemWrite::Join { name, address, .. }) => write!(f, "{name} at {address} joins"),
+            Write::System(SystemWrite::Join { name, address, .. }) => {
+                write!(f, "{} at {} joins", name.escape_debug(), address.escape_debug())
+            }
             Write::System(SystemWrite::Leave { member }) => write!(f, "member {member} is to leave"),
             Write::System(SystemWrite::Left { member, group }) => write!(f, "group {group} has let member {member} go"),
         }?;

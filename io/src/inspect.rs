@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use drey_core::config::{LogLimits, Timing, TransferLimits};
 use drey_core::log::{DumpLine, RecoveredLog, SegmentId, dump};
-use drey_core::store::{MemoryStore, StoreError};
+use drey_core::store::MemoryStore;
 use drey_core::{NodeId, ShardId, Tick, start_shard};
 
 use crate::config::Engine;
@@ -12,7 +12,7 @@ use crate::identity::{Identity, load_acquaintances};
 use crate::lock::DirectoryLock;
 use crate::node::StartError;
 use crate::recovery;
-use crate::store::AnyStore;
+use crate::store::{AnyStore, StoreCopy, cut_broken_tail, is_absent_or_empty, without_panic};
 
 /// The files of a node.
 #[derive(Debug)]
@@ -20,6 +20,12 @@ pub struct Files {
     data_dir: PathBuf,
     log_dir: PathBuf,
     identity: Identity,
+}
+
+/// A store that is looked at. It is closed before its copy goes.
+struct Opened {
+    store: AnyStore,
+    _copy: Option<StoreCopy>,
 }
 
 /// A part of a node's files, and what was found there.
@@ -57,8 +63,8 @@ impl Files {
         Ok(())
     }
 
-    /// Reads everything, and checks each checksum. The node must not run. The log is only read; the store is opened as at a start,
-    /// which takes back what a crash left unfinished of it.
+    /// Reads everything, and checks each checksum that there is. The node must not run. Nothing is changed: the store is looked at in a
+    /// copy beside it (the tables of the engine lsm are linked), which is removed again.
     ///
     /// # Errors
     /// If it runs.
@@ -73,7 +79,7 @@ impl Files {
         let met = load_acquaintances(&self.data_dir).map_err(StartError::from);
         let (log, store) = (self.check_log(), self.check_store());
         let both = match (&log, &store) {
-            (Ok((_, log)), Ok((_, store))) => Some(self.check_both(log, store)),
+            (Ok((_, log)), Ok((_, opened))) => Some(self.check_both(log, &opened.store)),
             _ => None,
         };
         let mut findings = vec![
@@ -98,30 +104,35 @@ impl Files {
         Ok((found, log))
     }
 
-    fn check_store(&self) -> Result<(String, AnyStore), StartError> {
+    fn check_store(&self) -> Result<(String, Opened), StartError> {
         let (engine, path) = (self.identity.engine, self.data_dir.join("store"));
-        if engine == Engine::Memory {
-            return Ok(("nothing is on disk of the engine memory".to_owned(), AnyStore::Memory));
-        }
         let failed = |reason: String| StartError::Store { path: path.display().to_string(), reason };
-        if !path.exists() {
-            return Err(failed(
-                "it is not there: a start would make a new one, and fill it if the log reaches back to the beginning"
-                    .to_owned(),
-            ));
+        let none = |why: &str| Ok((why.to_owned(), Opened { store: AnyStore::Memory, _copy: None }));
+        if engine == Engine::Memory {
+            return none("nothing is on disk of the engine memory");
         }
-        // An engine may well panic over what it never wrote.
-        let verified = std::thread::scope(|scope| {
-            let verify = || {
-                let mut store = AnyStore::open(engine, &path)?;
-                Ok((store.verify()?, store))
-            };
-            scope.spawn(verify).join()
+        if is_absent_or_empty(&path).map_err(|error| failed(error.to_string()))? {
+            return none("there is none: a start makes one, and fills it from the log");
+        }
+        let copy =
+            StoreCopy::of(&path).map_err(|error| failed(format!("a copy to look at cannot be made: {error}")))?;
+        let cut = match engine {
+            Engine::Lsm => cut_broken_tail(copy.path()).map_err(|error| failed(error.to_string()))?,
+            Engine::Btree | Engine::Memory => 0,
+        };
+        let verified = without_panic(|| {
+            let mut store = AnyStore::open(engine, copy.path())?;
+            Ok((store.verify()?, store))
         });
-        let (pairs, store) = verified
-            .map_err(|_| failed("the engine panicked over it".to_owned()))?
-            .map_err(|error: StoreError| failed(error.to_string()))?;
-        Ok((format!("{} records, {} bytes, in the engine {engine}", pairs.count, pairs.bytes), store))
+        let (pairs, store) = verified.flatten().map_err(|error| failed(error.to_string()))?;
+        let cut = match cut {
+            0 => String::new(),
+            bytes => format!(
+                "; {bytes} bytes at the end of its journal are no whole batches, and go at the next start: what a crash interrupted, or damage"
+            ),
+        };
+        let found = format!("{} records, {} bytes, in the engine {engine}{cut}", pairs.count, pairs.bytes);
+        Ok((found, Opened { store, _copy: Some(copy) }))
     }
 
     /// Whether a node would start with them: the store must reach as far as the log begins.
@@ -141,11 +152,12 @@ impl Files {
             transfer: TransferLimits::default(),
         };
         let now = Tick { mono_ms: 0, wall_ms: 0 };
-        match store {
-            AnyStore::Lsm(store) => start_shard(config, 0, now, log, store.clone()).map(drop)?,
-            AnyStore::Btree(store) => start_shard(config, 0, now, log, store.clone()).map(drop)?,
-            AnyStore::Memory => start_shard(config, 0, now, log, MemoryStore::new()).map(drop)?,
-        }
+        let started = without_panic(|| match store {
+            AnyStore::Lsm(store) => start_shard(config, 0, now, log, store.clone()).map(drop),
+            AnyStore::Btree(store) => start_shard(config, 0, now, log, store.clone()).map(drop),
+            AnyStore::Memory => start_shard(config, 0, now, log, MemoryStore::new()).map(drop),
+        });
+        started.map_err(|error| StartError::Invalid(error.to_string()))??;
         Ok("the log goes on where the store ends".to_owned())
     }
 }

@@ -31,7 +31,7 @@ use crate::runtime::{self, ExecutorConfig, Executors};
 use crate::shard_handle::ShardHandle;
 use crate::shard_loop;
 use crate::shared::Shared;
-use crate::store::AnyStore;
+use crate::store::{AnyStore, without_panic};
 use crate::{probe, recovery, storage_thread};
 
 /// Released segments that are kept for the next ones.
@@ -246,7 +246,8 @@ fn recover_log(directory: &LogDirectory, identity: &Identity) -> Result<Recovere
 }
 
 fn open_store(engine: Engine, path: &Path) -> Result<AnyStore, StartError> {
-    AnyStore::open(engine, path)
+    without_panic(|| AnyStore::open(engine, path))
+        .flatten()
         .map_err(|error| StartError::Store { path: path.display().to_string(), reason: error.to_string() })
 }
 
@@ -270,7 +271,8 @@ fn start_storage<S: Store>(
     let name = format!("drey-store-{}", config.shard);
     let seed = identity::random_u64()?;
     let now = shard_loop::now();
-    let (shard, worker): (Shard, StorageWorker<S>) = start_shard(config, seed, now, log, store)?;
+    let started = without_panic(|| start_shard(config, seed, now, log, store));
+    let (shard, worker): (Shard, StorageWorker<S>) = started.map_err(|error| RecoverError(error.to_string()))??;
     let thread = storage_thread::start(&name, worker, jobs, done)
         .map_err(|source| StartError::Io { operation: format!("start the thread {name}"), source })?;
     Ok((shard, thread))

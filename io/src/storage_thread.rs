@@ -11,6 +11,7 @@ use drey_core::store::Store;
 
 use crate::mail::Mail;
 use crate::mailbox::Sender;
+use crate::store::without_panic;
 
 /// The most completions in one message.
 const DONE_AT_ONCE_MAX: usize = 64;
@@ -24,19 +25,24 @@ pub(crate) fn start<S: Store>(
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name(name.to_owned()).spawn(move || {
         while let Ok(first) = jobs.recv() {
-            let mut finished = vec![worker.run(first)];
+            let mut finished = vec![run(&mut worker, first)];
             while finished.len() < DONE_AT_ONCE_MAX
                 && let Ok(next) = jobs.try_recv()
             {
-                finished.push(worker.run(next));
+                finished.push(run(&mut worker, next));
             }
             if done.send_blocking(Mail::Stored(finished)).is_err() {
                 break;
             }
         }
         // A restart is faster from a durable store; one that is not is filled from the log.
-        if let StorageDone::Failed(error) = worker.run(StorageJob::Persist) {
+        if let StorageDone::Failed(error) = run(&mut worker, StorageJob::Persist) {
             tracing::warn!(%error, "the store could not be synced at the end");
         }
     })
+}
+
+/// A shard whose store panicked must say so and end: as a leader that only waits it would block its groups.
+fn run<S: Store>(worker: &mut StorageWorker<S>, job: StorageJob) -> StorageDone {
+    without_panic(|| worker.run(job)).unwrap_or_else(StorageDone::Failed)
 }

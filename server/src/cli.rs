@@ -55,7 +55,7 @@ pub enum Command {
     Demo(DemoArgs),
     /// Put load on a running cluster, and say what it took: writes keys of 16 bytes into a bucket
     Bench(Box<drey_bench::LoadArgs>),
-    /// Check every checksum of a node that does not run: its identity, its log, its store
+    /// Read all files of a node that does not run, check each checksum, and say what is damaged; changes nothing
     Check(CheckArgs),
     /// Look into a node's log, whether it runs or not
     #[command(subcommand)]

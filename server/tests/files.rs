@@ -7,6 +7,7 @@ mod processes;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use processes::Cluster;
 
@@ -97,24 +98,55 @@ fn damage_is_named() {
         assert_eq!(damaged(&data)[0].0, "peers");
         fs::remove_file(data.join("peers.json")).unwrap();
         assert_eq!(damaged(&data), [], "{engine}");
+        // The log reaches back to the beginning.
         fs::rename(data.join("store"), data.join("aside")).unwrap();
-        assert_eq!(damaged(&data)[0].0, "store");
+        assert_eq!(damaged(&data), [], "{engine}");
+        assert!(!data.join("store").exists(), "who looks makes nothing");
     }
 }
 
-/// The bytes of pages that hold entries, in the only file of a B-tree.
-#[test]
-fn damage_in_a_b_tree_is_found() {
+/// A node with the engine `btree` that was stopped in order, which makes its store durable, and a place in the file where values lie.
+fn stopped_b_tree() -> (Cluster, PathBuf, PathBuf, usize) {
     let (mut cluster, data) = stopped_with("btree");
-    // A node that stops makes its store durable.
     cluster.start_node(0);
     cluster.command(0, &["set", "last", "value"]);
     cluster.stop(0);
     let file = data.join("store").join("btree.redb");
     let bytes = fs::read(&file).unwrap();
     let at = bytes.windows(10).position(|bytes| bytes == b"valuevalue").unwrap();
+    (cluster, data, file, at)
+}
+
+#[test]
+fn damage_in_a_b_tree_is_found_and_nothing_is_changed() {
+    let (_cluster, data, file, at) = stopped_b_tree();
+    let before = fs::read(&file).unwrap();
+    assert_eq!(damaged(&data), []);
+    assert!(fs::read(&file).unwrap() == before, "a whole one is as it was");
+    assert!(!data.join("store.copy").exists());
     with(&file, at, b"d", || {
+        let changed = fs::read(&file).unwrap();
         let found = damaged(&data);
         assert!(found.iter().any(|(part, _)| part == "store"), "{found:?}");
+        assert!(fs::read(&file).unwrap() == changed, "a damaged one, too");
     });
+}
+
+#[test]
+fn a_node_whose_store_makes_its_engine_panic_says_so_and_ends() {
+    let (mut cluster, _data, file, at) = stopped_b_tree();
+    // Behind the number of pairs: where each ends in its page.
+    let page = at / 4096 * 4096;
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[page + 4..page + 64].fill(0xff);
+    fs::write(&file, bytes).unwrap();
+    cluster.start_node(0);
+    // If it starts at all, the first read of that page ends it.
+    let address = cluster.address(0).to_owned();
+    for key in (0..20).map(|number| format!("key-{number}")) {
+        let get = ["--server", &address, "--timeout", "1s", "get", &key];
+        Command::new(env!("CARGO_BIN_EXE_drey")).args(get).output().unwrap();
+    }
+    assert_eq!(cluster.wait_end(0, Duration::from_secs(20)), Some(5), "{}", cluster.logs());
+    assert!(cluster.log(0).contains("the engine panicked"), "{}", cluster.logs());
 }

@@ -100,7 +100,8 @@ pub fn change_in_words(kind: u8, data: &[u8]) -> String {
     let changes = match kind {
         1 => ConfChange::decode(data)
             .map(|change| vec![ConfChangeSingle { change_type: change.change_type, node_id: change.node_id }]),
-        _ => ConfChangeV2::decode(data).map(|change| change.changes),
+        2 => ConfChangeV2::decode(data).map(|change| change.changes),
+        kind => return format!("an entry of kind {kind}, which this drey does not know"),
     };
     let Ok(changes) = changes else { return "a change of the configuration that cannot be read".to_owned() };
     if changes.is_empty() {

@@ -9,6 +9,7 @@ use super::guard::{self, Receiver, Refused};
 use super::log_in_memory::LogInMemory;
 use super::membership::Configuration;
 use super::message::Message;
+use super::outdated;
 use crate::limits::UNCOMMITTED_BYTES_MAX;
 use crate::log::{HardState, LogEntry};
 use crate::mutation::{Mutation, is_on};
@@ -277,9 +278,7 @@ impl RaftNode {
         ready.hard_state = self.hard_state_to_write(first, ready.snapshot.is_some());
         ready.hard_state_behind = match (first, ready.entries.last()) {
             // What had been committed before it came, and not what came with it.
-            (Some(first), Some(_)) if is_on(Mutation::OutdatedAreElected) => {
-                self.commit_to_write(LogIndex(first.0 - 1))
-            }
+            (Some(first), Some(_)) if outdated::are_elected() => self.commit_to_write(LogIndex(first.0 - 1)),
             (_, Some(last)) => self.commit_to_write(last.index),
             _ => None,
         };
@@ -292,7 +291,8 @@ impl RaftNode {
         for entry in committed {
             self.take_committed(entry, &mut ready);
         }
-        if ready.hard_state_behind.is_none() && self.written.commit < self.last_change {
+        let is_guarded = !outdated::are_elected() && !is_on(Mutation::ChangeNotConfirmed);
+        if ready.hard_state_behind.is_none() && self.written.commit < self.last_change && is_guarded {
             // A power loss may have left its entries and not what came behind them.
             ready.hard_state_behind = self.commit_to_write(LogIndex(u64::MAX));
         }

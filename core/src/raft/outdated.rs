@@ -23,8 +23,7 @@ impl RaftNode {
             MessageType::MsgRequestPreVote => (MessageType::MsgRequestPreVoteResponse, message.term.saturating_sub(1)),
             _ => return None,
         };
-        if message.term < raft.term || message.commit >= self.last_known_change() || is_on(Mutation::OutdatedAreElected)
-        {
+        if message.term < raft.term || message.commit >= self.last_known_change() || are_elected() {
             return None;
         }
         let (commit, commit_term) = raft.raft_log.commit_info();
@@ -43,6 +42,12 @@ impl RaftNode {
         let change = unseen.iter().rev().find(|entry| entry.get_entry_type() != EntryType::EntryNormal);
         change.map_or(self.last_change.0, |entry| entry.index)
     }
+}
+
+/// Without this rule, and what belongs to it. It guards against what a change does that comes too early, which would otherwise hardly ever
+/// do harm.
+pub(super) fn are_elected() -> bool {
+    is_on(Mutation::OutdatedAreElected) || is_on(Mutation::ChangeBeforeFirstCommit)
 }
 
 #[cfg(test)]

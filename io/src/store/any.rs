@@ -1,6 +1,7 @@
 //! The store of a node, whichever engine it has.
 
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use drey_core::store::{Read, StoreError};
@@ -13,6 +14,18 @@ pub(crate) enum AnyStore {
     Lsm(LsmStore),
     Btree(BtreeStore),
     Memory,
+}
+
+/// Does what an engine is needed for. An engine may panic over damage that it did not expect; whatever it was about to change is then
+/// not to be used any more.
+pub(crate) fn without_panic<T>(work: impl FnOnce() -> T) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        StoreError(format!(
+            "the engine panicked, most likely over damaged files: {}",
+            said.unwrap_or("it does not say why")
+        ))
+    })
 }
 
 /// What a store holds.
@@ -49,10 +62,13 @@ fn count(store: &impl Read) -> Result<Pairs, StoreError> {
     /// Above all keys: each begins with the number of its kind.
     const END: &[u8] = &[0xff; 16];
     let mut pairs = Pairs::default();
+    // A get reads what a scan does not: the filters.
+    let mut got = Ok(None);
     store.scan(b"", END, false, &mut |key, value| {
         pairs.count += 1;
         pairs.bytes += (key.len() + value.len()) as u64;
-        ControlFlow::Continue(())
+        got = store.get(&key);
+        if got.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
-    Ok(pairs)
+    got.map(|_| pairs)
 }

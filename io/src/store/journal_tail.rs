@@ -30,7 +30,7 @@ const STORED_VALUE_BYTES_MAX: usize = 64 << 20;
 
 /// Cuts the broken end of the newest journal in `directory`, if there is one, and says how many bytes that were not zero fell
 /// away. A directory that another process has open is left alone.
-pub(super) fn cut_broken_tail(directory: &Path) -> io::Result<u64> {
+pub(crate) fn cut_broken_tail(directory: &Path) -> io::Result<u64> {
     let lock = match OpenOptions::new().read(true).write(true).open(directory.join("lock")) {
         Ok(lock) => lock,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),

@@ -38,7 +38,8 @@ fn sync(directory: &Path) -> io::Result<()> {
     fs::File::open(directory)?.sync_all()
 }
 
-fn is_absent_or_empty(directory: &Path) -> io::Result<bool> {
+/// Whether there is no store yet.
+pub(crate) fn is_absent_or_empty(directory: &Path) -> io::Result<bool> {
     match fs::read_dir(directory) {
         Ok(mut entries) => Ok(entries.next().is_none()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),

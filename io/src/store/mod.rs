@@ -2,10 +2,14 @@
 
 mod any;
 mod btree;
+mod copy;
 mod journal_tail;
 mod lsm;
 mod made;
 
-pub(crate) use any::AnyStore;
+pub(crate) use any::{AnyStore, without_panic};
 pub use btree::{BtreeOptions, BtreeStore, BtreeView};
+pub(crate) use copy::StoreCopy;
+pub(crate) use journal_tail::cut_broken_tail;
 pub use lsm::{LsmOptions, LsmStore, LsmView};
+pub(crate) use made::is_absent_or_empty;

@@ -4,10 +4,11 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use drey_core::log::DumpLine;
 use drey_io::{Files, StartError};
 use serde::Serialize;
 
-use super::output::Output;
+use super::output::{Output, printable};
 use super::{CommonArgs, Exit, Failure};
 
 /// Where a node's files are.
@@ -23,8 +24,9 @@ pub struct FilesArgs {
 
 impl FilesArgs {
     fn open(&self) -> Result<Files, Failure> {
-        Files::open(&self.data_dir, self.log_dir.as_deref())
-            .map_err(|error| failure("there is nothing to look at", &error, "drey log dump --data-dir DIR"))
+        Files::open(&self.data_dir, self.log_dir.as_deref()).map_err(|error| {
+            failure("there is nothing to look at", &error, "--data-dir DIR, with the directory of a node")
+        })
     }
 }
 
@@ -88,8 +90,7 @@ fn look(common: &CommonArgs, args: &CheckArgs) -> Result<(), Failure> {
         found: &'a str,
     }
     let files = args.files.open()?;
-    let findings =
-        files.check().map_err(|error| failure("nothing was checked", &error, "drey check, once it is stopped"))?;
+    let findings = files.check().map_err(|error| failure("nothing was checked", &error, ""))?;
     let mut output = Output::stdout(common.output);
     for finding in &findings {
         let (whole, found) = match &finding.found {
@@ -100,7 +101,7 @@ fn look(common: &CommonArgs, args: &CheckArgs) -> Result<(), Failure> {
             output.json(&Part { part: finding.part, whole, found })?;
         } else {
             let verdict = if whole { "whole" } else { "DAMAGED" };
-            output.line(&format!("{:<10}{verdict}: {found}", finding.part))?;
+            output.line(&format!("{:<10}{verdict}: {}", finding.part, printable(found.as_bytes())))?;
         }
     }
     output.finish()?;
@@ -109,9 +110,17 @@ fn look(common: &CommonArgs, args: &CheckArgs) -> Result<(), Failure> {
     if damaged.is_empty() {
         return Ok(());
     }
-    let next =
-        "drey remove on another member, and let this node join anew with an empty directory; alone, restore a backup";
+    let next = "what is said of each part; with other members, drey remove there, and let this node join anew with an empty directory";
     Err(Failure::new(Exit::Refused, "this node's files are damaged", damaged.join(", "), next))
+}
+
+/// A line of a dump, for programs.
+#[derive(Serialize)]
+struct Dumped<'a> {
+    segment: &'a str,
+    offset: Option<u64>,
+    group: Option<u32>,
+    text: &'a str,
 }
 
 fn dump(common: &CommonArgs, args: &DumpArgs) -> Result<(), Failure> {
@@ -134,6 +143,12 @@ fn dump(common: &CommonArgs, args: &DumpArgs) -> Result<(), Failure> {
                 if printed.is_err()
                     || args.group.is_some() && line.group.is_some_and(|group| Some(group.0) != args.group)
                 {
+                    return;
+                }
+                if output.is_json_by_request() {
+                    let DumpLine { offset, group, text } = &line;
+                    let object = Dumped { segment: &name, offset: *offset, group: group.map(|group| group.0), text };
+                    printed = output.json(&object);
                     return;
                 }
                 printed = output.line(&match (line.offset, line.group) {

@@ -23,7 +23,7 @@ pub struct StartArgs {
     /// Where the log is kept, if it is to be on another disk
     #[arg(long, env = "DREY_LOG_DIR", value_name = "DIR", hide_env_values = true)]
     pub log_dir: Option<PathBuf>,
-    /// What keeps the data of a new node, for ever: `lsm` if not given. The log is on disk with either
+    /// What keeps the data of a new node, for ever: `lsm` if not given. The log is on disk with all of them
     #[arg(long, env = "DREY_ENGINE", value_enum, hide_env_values = true)]
     pub engine: Option<Engine>,
     /// Threads with a core of their own; by default one for each core but one
