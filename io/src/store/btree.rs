@@ -114,25 +114,16 @@ pub struct BtreeView {
     table: Result<Table, StoreError>,
 }
 
-impl Read for BtreeView {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        get(self.table.as_ref().map_err(StoreError::clone)?, key)
-    }
-
-    fn scan(
-        &self,
-        start: &[u8],
-        end: &[u8],
-        reverse: bool,
-        visit: &mut dyn FnMut(Bytes, Bytes) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
-        scan(self.table.as_ref().map_err(StoreError::clone)?, (start, end), reverse, visit)
+impl BtreeView {
+    fn table(&self) -> Result<&Table, StoreError> {
+        self.table.as_ref().map_err(StoreError::clone)
     }
 }
 
-impl Read for BtreeStore {
+impl Read for BtreeView {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        get(&self.table()?, key)
+        let value = ReadableTable::get(self.table()?, key).map_err(failed)?;
+        Ok(value.map(|value| Bytes::copy_from_slice(value.value())))
     }
 
     fn scan(
@@ -142,7 +133,34 @@ impl Read for BtreeStore {
         reverse: bool,
         visit: &mut dyn FnMut(Bytes, Bytes) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        scan(&self.table()?, (start, end), reverse, visit)
+        if start >= end {
+            return Ok(());
+        }
+        let mut pairs = ReadableTable::range::<&[u8]>(self.table()?, start..end).map_err(failed)?;
+        while let Some(pair) = if reverse { pairs.next_back() } else { pairs.next() } {
+            let (key, value) = pair.map_err(failed)?;
+            if visit(Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value())).is_break() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads of the present state are those of a view that is opened for them: redb has no others.
+impl Read for BtreeStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.view().get(key)
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        reverse: bool,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.view().scan(start, end, reverse, visit)
     }
 }
 
@@ -160,30 +178,6 @@ impl Store for BtreeStore {
     fn persist(&mut self) -> Result<(), StoreError> {
         self.sync().map_err(failed)
     }
-}
-
-fn get(table: &Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-    let value = ReadableTable::get(table, key).map_err(failed)?;
-    Ok(value.map(|value| Bytes::copy_from_slice(value.value())))
-}
-
-fn scan(
-    table: &Table,
-    (start, end): (&[u8], &[u8]),
-    reverse: bool,
-    visit: &mut dyn FnMut(Bytes, Bytes) -> ControlFlow<()>,
-) -> Result<(), StoreError> {
-    if start >= end {
-        return Ok(());
-    }
-    let mut pairs = ReadableTable::range::<&[u8]>(table, start..end).map_err(failed)?;
-    while let Some(pair) = if reverse { pairs.next_back() } else { pairs.next() } {
-        let (key, value) = pair.map_err(failed)?;
-        if visit(Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value())).is_break() {
-            return Ok(());
-        }
-    }
-    Ok(())
 }
 
 fn failed(error: impl Into<redb::Error>) -> StoreError {
