@@ -301,19 +301,24 @@ impl Hunts {
         let knows_older = |other: &&Sighting| other.committed > 0 && other.configuration != latest.configuration;
         let Some(older) = sightings.iter().filter(knows_older).max_by_key(|other| other.committed) else { return };
         let voters = latest.configuration.voters();
-        if latest.configuration.is_joint() || !voters.contains(&latest.node) {
+        if !voters.contains(&latest.node) {
             return;
         }
         let former = older.configuration.voters();
-        let mut side = vec![latest.node];
-        side.extend(voters.iter().filter(|voter| **voter != latest.node && !former.contains(voter)));
-        side.extend(voters.iter().filter(|voter| **voter != latest.node && former.contains(voter)));
-        side.truncate(voters.len() / 2 + 1);
-        let knows_no_better = |voter: &&NodeId| {
-            let knows = |other: &Sighting| other.node == **voter && other.configuration == older.configuration;
+        let mut able = vec![latest.node];
+        able.extend(voters.iter().filter(|voter| **voter != latest.node && !former.contains(voter)));
+        able.extend(voters.iter().filter(|voter| **voter != latest.node && former.contains(voter)));
+        let side = (1..=able.len()).map(|count| &able[..count]).find(|side| latest.configuration.is_quorum(side));
+        let Some(side) = side else { return };
+        let knows_no_better = |voter: &NodeId| {
+            let knows = |other: &Sighting| other.node == *voter && other.configuration == older.configuration;
             !side.contains(voter) && sightings.iter().any(knows)
         };
-        let both_may_lead = 2 * former.iter().filter(knows_no_better).count() > former.len();
+        let others: Vec<NodeId> = former.into_iter().filter(knows_no_better).collect();
+        let both_may_lead = older.configuration.is_quorum(&others);
+        if latest.configuration.is_joint() && !both_may_lead {
+            return;
+        }
         // Two quorums that share nobody: this is what must never happen, and is not left to chance.
         let again_ms = if both_may_lead { self.parted_until_ms } else { self.parts_again_ms };
         if now_ms < again_ms {

@@ -321,6 +321,13 @@ impl World {
         if is_deaf { self.cut_all(ways) } else { self.heal_ways(ways) }
     }
 
+    /// What others send to a host takes until then.
+    pub fn hold_up(&mut self, host: usize, until_ms: u64) {
+        self.shared.borrow_mut().happened(host, Fault::LeaderHeldUp, format_args!("until {until_ms} ms"));
+        let ways = self.ways_of(host).into_iter().filter(|way| way.1 == host).collect();
+        self.act(Act::Clog(ways, until_ms));
+    }
+
     /// Cuts a host off from all others, clients aside, or lets it hear and be heard again.
     pub fn cut_off(&mut self, host: usize, is_off: bool) {
         let ways = self.ways_of(host);

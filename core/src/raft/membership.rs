@@ -55,6 +55,13 @@ impl Configuration {
         self.0.voters.iter().map(|&id| NodeId(id)).collect()
     }
 
+    /// Whether these members are a majority of all whose majority it needs: of those who voted before, too, while it is joint.
+    pub fn is_quorum(&self, members: &[NodeId]) -> bool {
+        let is_majority =
+            |voters: &[u64]| 2 * voters.iter().filter(|&&id| members.contains(&NodeId(id))).count() > voters.len();
+        is_majority(&self.0.voters) && (!self.is_joint() || is_majority(&self.0.voters_outgoing))
+    }
+
     /// Who votes now and will go on: in a joint configuration, those who vote in both.
     pub fn steady_voters(&self) -> Vec<NodeId> {
         let votes_in_both = |id: &&u64| !self.is_joint() || self.0.voters_outgoing.contains(id);

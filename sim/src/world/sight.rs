@@ -38,6 +38,13 @@ impl World {
         (1..=self.plan.hosts()).find(|host| !members.contains(host))
     }
 
+    /// Whether a host's node knows that another's is to leave.
+    pub fn knows_leaving(&self, host: usize, leaver: usize) -> bool {
+        let leaver = self.nodes[leaver - 1].borrow().id();
+        let shared = self.shared.borrow();
+        shared.exchange.members.get(&host).is_some_and(|members| !members.stays(leaver))
+    }
+
     /// Whether no change was asked for that is not done.
     pub fn is_operator_idle(&self) -> bool {
         matches!(self.operator.doing, Doing::Nothing(_))
