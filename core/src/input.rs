@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::log::SegmentId;
 use crate::request::Request;
+use crate::room::Room;
 use crate::storage::StorageDone;
 use crate::system::Members;
 use crate::types::{NodeId, RequestId, Ticket};
@@ -34,6 +35,8 @@ pub enum Input {
     SegmentReady(SegmentId),
     /// A storage job is done.
     Storage(StorageDone),
+    /// How much room the disks have left. Told at the start, and every now and then.
+    Room(Room),
     /// Nothing happened but time. The caller sends it when a turn would otherwise be empty for a tick.
     Tick,
 }

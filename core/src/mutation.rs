@@ -82,6 +82,9 @@ mutations! {
     PageSkipsLonger = 53, "a scan's next page begins behind all keys that begin with the last one";
     AnswerForgottenEarly = 54, "the answer to a session's oldest write that is not acknowledged is forgotten";
     TransfersMixed = 55, "chunks of one transfer of a snapshot are taken for those of another from the same node";
+    // Of what came later.
+    FullDiskLeads = 59, "a leader without room keeps its leadership";
+    RoomNotSeen = 60, "a node that was short of room does not notice that there is room again";
     // Beside core: what drives the client's rules.
     LateMeansNotSent = 56, "a client takes what was not answered in time for what was never sent";
 }

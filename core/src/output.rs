@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::log::{LogWrite, SegmentId};
 use crate::request::{Command, Reply};
+use crate::room::{Room, RoomLevel};
 use crate::storage::StorageJob;
 use crate::system::Members;
 use crate::types::{GroupId, LogIndex, NodeId, RequestId, Term, Ticket};
@@ -55,6 +56,8 @@ pub enum Event {
     DiskHangs,
     /// It goes on, after so many milliseconds.
     DiskBack(u64),
+    /// The disks have less room left than before, or more again.
+    RoomChanged(Room, RoomLevel),
     /// The shard serves no more: why. The node should stop.
     Failed(String),
     /// A snapshot is being sent.

@@ -16,6 +16,7 @@ use crate::replica_clock::last_stamp;
 use crate::replica_install::Install;
 use crate::replica_membership::Confirmation;
 use crate::request::{Command, GroupStatus, ReadOp};
+use crate::room::{Rooms, Verdict};
 use crate::snapshots::{Receiving, Sending};
 use crate::storage::{AppliedClock, Committed, SnapshotMeta, StorageJob};
 use crate::succession::Succession;
@@ -35,6 +36,8 @@ pub(crate) struct Turn<'a> {
     pub tickets: &'a mut u64,
     /// How long the log's disk has been waited for.
     pub disk_waited_ms: u64,
+    /// Who has room for what is written.
+    pub rooms: &'a mut Rooms,
     /// The next moment at which something is due, if that is before the next tick.
     pub wake_ms: &'a mut Option<u64>,
 }
@@ -224,7 +227,14 @@ impl Replica {
             let message = format!("group {} has {} bytes waiting to be applied", self.group, self.unapplied_bytes);
             turn.answers.push((waiter, Err(Error::Overloaded(message))));
         } else {
-            self.proposals.push(command, waiter);
+            match turn.rooms.judge(command, self.node, || self.raft.voters()) {
+                Verdict::Goes => self.proposals.push(command, waiter),
+                Verdict::Elsewhere => turn.answers.push((waiter, Err(Error::NoLeader))),
+                Verdict::Refused(error) => {
+                    turn.rooms.refused += 1;
+                    turn.answers.push((waiter, Err(error)));
+                }
+            }
         }
     }
 
@@ -247,6 +257,10 @@ impl Replica {
         if self.unapplied_bytes > UNAPPLIED_BYTES_MAX && message.has_entries() {
             // The store is far behind. The leader sends them again after its next heartbeat was answered.
             self.refused.unapplied += 1;
+            return;
+        }
+        if turn.rooms.is_exhausted() && message.has_entries() {
+            // The leader sends them again, once there is room.
             return;
         }
         if let Some(meta) = message.snapshot_meta()

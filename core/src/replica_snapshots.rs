@@ -121,6 +121,9 @@ impl Replica {
         if self.is_installing() || self.raft.is_leader() {
             return;
         }
+        if turn.rooms.is_exhausted() {
+            return self.post(from, Body::SnapshotAck { transfer, chunk, accepted: false }, turn);
+        }
         if !is_chunk_of(data.clone(), self.group, meta, chunk, last) {
             return self.post(from, Body::SnapshotAck { transfer, chunk, accepted: false }, turn);
         }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::name::{BucketName, Key, KeyRange};
 use crate::placement::{SYSTEM_GROUP, group_of};
+use crate::room::{Room, RoomLevel};
 use crate::system::{Members, SystemWrite};
 use crate::types::{GroupId, LogIndex, NodeId, ShardId, Term, Version, ViewId};
 
@@ -417,6 +418,8 @@ pub struct ShardStatus {
     pub leader_changes: u64,
     /// What is bounded.
     pub limits: Vec<LimitStatus>,
+    /// What the node's disks have left, and what that means.
+    pub room: (Room, RoomLevel),
 }
 
 /// A bound, how far it is used, and how often something was refused for it.

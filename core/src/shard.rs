@@ -20,6 +20,7 @@ use crate::replica::{Replica, Turn};
 use crate::request::{Command, GroupStatus, LimitStatus, Operation, ReadMode, ReadOp, Reply, Request, ShardStatus};
 use crate::requests::{Pending, Requests, Stage};
 use crate::retention::Retention;
+use crate::room::{Rooms, Verdict};
 use crate::spread::Offer;
 use crate::storage::{AppliedClock, SnapshotMeta, StorageDone};
 use crate::system::Members;
@@ -52,6 +53,9 @@ pub struct Shard {
     pub(crate) replicas: BTreeMap<GroupId, Replica>,
     log: LogWriter,
     disk: DiskWatch,
+    pub(crate) rooms: Rooms,
+    /// When what is led here was handed over last for want of room.
+    pub(crate) made_room_ms: u64,
     /// The next moment at which a replica wants a turn.
     wake_ms: Option<u64>,
     /// The next at which it will get one, beside ticks.
@@ -107,6 +111,8 @@ impl Shard {
             answers: Vec::new(),
             log,
             disk: DiskWatch::default(),
+            rooms: Rooms::default(),
+            made_room_ms: 0,
             wake_ms: None,
             wakes_ms: None,
             config,
@@ -145,6 +151,7 @@ impl Shard {
                 }
             }
             Input::Storage(done) => self.stored(now, done, out),
+            Input::Room(room) => self.look_at_room(room, out),
             Input::Tick => {}
         }
         self.give_answers(out);
@@ -163,6 +170,7 @@ impl Shard {
             self.reconcile(now, out);
             self.spread(now);
             self.yield_to_others(now, out);
+            self.care_for_room(now, out);
         }
         self.each(now, out, |replica, turn| replica.finish(turn));
         if let Some(members) = self.members_to_tell.take() {
@@ -330,6 +338,12 @@ impl Shard {
         let Some(replica) = self.replicas.get(&group) else { return true };
         // While the leadership is handed over nothing is proposed: better to wait a moment than to be refused.
         let leads = replica.raft.is_leader() && !replica.raft.is_handing_over();
+        // Nor is it where there is no room, as long as another can be made to lead.
+        let belongs_elsewhere =
+            |command| self.rooms.judge(command, self.config.node, || replica.raft.voters()) == Verdict::Elsewhere;
+        if leads && matches!(&pending.stage, Stage::Leader { command, .. } if belongs_elsewhere(command)) {
+            return false;
+        }
         let peer = replica.raft.leader().filter(|leader| self.peers_up.contains(leader));
         if !leads && peer.is_none() {
             return false;
@@ -380,6 +394,7 @@ impl Shard {
             Body::SnapshotAck { transfer, chunk, accepted } => self.one(now, group, out, |replica, turn| {
                 replica.snapshot_ack(from, Ticket(transfer), chunk, accepted, turn);
             }),
+            Body::Room(level) => self.rooms.told(from, level, now.mono_ms),
             Body::ClockAsk { round } => {
                 self.one(now, group, out, |replica, turn| replica.tell_clock(from, round, turn));
             }
@@ -464,16 +479,16 @@ impl Shard {
     }
 
     fn one(&mut self, now: Tick, group: GroupId, out: &mut Vec<Output>, then: impl FnOnce(&mut Replica, &mut Turn)) {
-        let Shard { replicas, config, log, answers, tickets, wake_ms, disk, .. } = self;
+        let Shard { replicas, config, log, answers, tickets, wake_ms, disk, rooms, .. } = self;
         let Some(replica) = replicas.get_mut(&group) else { return };
         let disk_waited_ms = disk.waited_ms(now);
-        then(replica, &mut Turn { now, config, log, out, answers, tickets, disk_waited_ms, wake_ms });
+        then(replica, &mut Turn { now, config, log, out, answers, tickets, disk_waited_ms, rooms, wake_ms });
     }
 
     pub(crate) fn each(&mut self, now: Tick, out: &mut Vec<Output>, mut then: impl FnMut(&mut Replica, &mut Turn)) {
-        let Shard { config, log, answers, tickets, wake_ms, replicas, disk, .. } = self;
+        let Shard { config, log, answers, tickets, wake_ms, replicas, disk, rooms, .. } = self;
         let disk_waited_ms = disk.waited_ms(now);
-        let mut turn = Turn { now, config, log, out, answers, tickets, disk_waited_ms, wake_ms };
+        let mut turn = Turn { now, config, log, out, answers, tickets, disk_waited_ms, rooms, wake_ms };
         replicas.values_mut().for_each(|replica| then(replica, &mut turn));
     }
 
@@ -503,6 +518,7 @@ impl Shard {
             reachable: self.peers_up.iter().copied().collect(),
             leader_changes: self.replicas.values().map(|replica| replica.leader_changes).sum(),
             limits: self.limits(),
+            room: self.rooms.own(),
         }
     }
 
@@ -546,6 +562,7 @@ impl Shard {
                 refused(|replica| replica.refused.uncommitted),
             ),
             limit("views", views, VIEWS_MAX, views_refused),
+            self.rooms.limit(),
         ]
     }
 

@@ -7,6 +7,7 @@ use crate::output::Output;
 use crate::placement::SYSTEM_GROUP;
 use crate::replica::Replica;
 use crate::request::{Command, Reply, Write};
+use crate::room::RoomLevel;
 use crate::shard::Shard;
 use crate::spread::{self, Offer, SPREAD_AFTER_MS, SPREAD_EVERY_MS};
 use crate::system::{Members, SystemWrite, preflight};
@@ -70,7 +71,8 @@ impl Shard {
         let groups: Vec<_> = self.replicas.values().map(Replica::status).collect();
         let own = self.config.node;
         let refused = |id| self.offered.is_some_and(|offer| offer.was_refused_by(id, &groups, own, now.mono_ms));
-        let may_lead = |id| members.stays(id) && self.peers_up.contains(&id) && !refused(id);
+        let has_room = |id| self.rooms.of_peer(id) == RoomLevel::Enough;
+        let may_lead = |id| members.stays(id) && self.peers_up.contains(&id) && !refused(id) && has_room(id);
         let may_go = |group: GroupId| {
             let led_since_ms = self.replicas.get(&group).and_then(|replica| replica.led_since_ms);
             led_since_ms.is_some_and(|since_ms| now.mono_ms >= since_ms + SPREAD_AFTER_MS)

@@ -13,6 +13,9 @@ use crate::identity::Member;
 use crate::runtime::TcpStream;
 use crate::shard_handle::ShardHandle;
 
+/// What a node keeps free on its disks if nothing else is said, in bytes.
+pub const MIN_FREE_DISK: u64 = 256 << 20;
+
 /// The engine under the replicas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -94,6 +97,9 @@ pub struct Config {
     pub timing: Timing,
     /// The log's size.
     pub log: LogLimits,
+    /// What is kept free on the disks, in bytes: with less, others lead, and what needs room is refused where no majority has it. 0: no
+    /// bound.
+    pub min_free_disk: u64,
     /// What serves clients.
     pub on_connection: Option<ConnectionHandler>,
 }
@@ -115,6 +121,7 @@ impl Config {
             connections_max: 4_096,
             timing: Timing::default(),
             log: LogLimits::default(),
+            min_free_disk: MIN_FREE_DISK,
             on_connection: None,
         }
     }

@@ -11,7 +11,7 @@ use drey_core::log::{BLOCK_BYTES, LogConfig, LogWrite, SegmentId};
 use drey_core::request::{Command, Operation};
 use drey_core::storage::StorageJob;
 use drey_core::system::Members;
-use drey_core::{Effects, Event, Input, NodeId, Output, Ticket};
+use drey_core::{Effects, Event, Input, NodeId, Output, Room, RoomLevel, Ticket};
 
 use crate::log_files::{LogDirectory, Segment};
 use crate::mail::Mail;
@@ -185,6 +185,7 @@ impl ShardEffects {
                     "the log's disk hangs: nothing was synced for an election timeout. Others lead meanwhile, where they can"
                 );
             }
+            Event::RoomChanged(room, level) => room_changed(shard, *room, *level),
             Event::DiskBack(waited_ms) => tracing::warn!(shard, waited_ms, "the log's disk goes on"),
             Event::Configured(group, voters, learners) => {
                 tracing::info!(shard, group = group.0, ?voters, ?learners, "has a new configuration");
@@ -223,5 +224,28 @@ impl ShardEffects {
                 tracing::debug!(shard, group = group.0, index = index.0, "truncated the log");
             }
         }
+    }
+}
+
+fn room_changed(shard: u32, Room { free_bytes, reserve_bytes }: Room, level: RoomLevel) {
+    if shard > 0 {
+        // All shards hear of it, and one line is enough.
+        return;
+    }
+    match level {
+        RoomLevel::Enough => {
+            tracing::warn!(free_bytes, reserve_bytes, "the disk has room again: all is written as before")
+        }
+        RoomLevel::Low => tracing::error!(
+            free_bytes,
+            reserve_bytes,
+            "the disk is nearly full: what is led here others should lead, and writes that need room are refused where no majority has \
+             any. Make room, or remove what is not needed"
+        ),
+        RoomLevel::Exhausted => tracing::error!(
+            free_bytes,
+            reserve_bytes,
+            "the disk is full: nothing is taken from the others until there is room, and nothing that is led here is written"
+        ),
     }
 }

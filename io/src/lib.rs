@@ -22,6 +22,7 @@ pub mod probe;
 mod quorum;
 mod recovery;
 pub mod resolve;
+pub mod room;
 mod roster;
 pub mod runtime;
 mod shard_handle;

@@ -6,7 +6,7 @@ use drey_core::request::{Operation, Reply};
 use drey_core::storage::StorageDone;
 use drey_core::system::Members;
 use drey_core::wire::Envelope;
-use drey_core::{Error, NodeId};
+use drey_core::{Error, NodeId, Room};
 
 use crate::listener::Connection;
 use crate::mailbox::ReplySender;
@@ -26,6 +26,8 @@ pub(crate) enum Mail {
     Members(Arc<Members>),
     /// The storage thread has done this.
     Stored(Vec<StorageDone>),
+    /// The disks have so much room.
+    Room(Room),
     /// The node stops.
     Stop,
 }

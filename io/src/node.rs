@@ -26,6 +26,7 @@ use crate::lock::{DirectoryLock, LockError};
 use crate::log_files::{LogDirectory, LogFileError};
 use crate::mail::{MAIL_MAX, Mail};
 use crate::mailbox::{Mailbox, Sender, mailbox};
+use crate::room::Lookout;
 use crate::roster::Roster;
 use crate::runtime::{self, ExecutorConfig, Executors};
 use crate::shard_handle::ShardHandle;
@@ -79,6 +80,7 @@ pub struct Node {
     listener: Option<Listener>,
     executors: Executors<Option<String>>,
     storage_threads: Vec<JoinHandle<()>>,
+    _lookout: Lookout,
     _lock: DirectoryLock,
 }
 
@@ -168,6 +170,8 @@ impl Node {
             });
         }
         drop(log);
+        let lookout = Lookout::start(config.clone(), handle.mailboxes.clone())
+            .map_err(|source| StartError::Io { operation: "start a thread".into(), source })?;
         let executor_config = ExecutorConfig::new("drey-shard");
         let executors = runtime::start(&executor_config, bodies.into_iter().map(run_body).collect())?;
         let mut next = 0;
@@ -179,7 +183,15 @@ impl Node {
                 let _ = deliver_to[next].send(Mail::Connection(connection));
             })
             .map_err(|source| StartError::Io { operation: "accept connections".into(), source })?;
-        Ok(Node { handle, address, listener: Some(listener), executors, storage_threads, _lock: lock })
+        Ok(Node {
+            handle,
+            address,
+            listener: Some(listener),
+            executors,
+            storage_threads,
+            _lookout: lookout,
+            _lock: lock,
+        })
     }
 
     /// Where it listens.
@@ -203,7 +215,7 @@ impl Node {
 
     /// Waits until the node stops: after [`Handle::begin_stop`], or by itself, for the reason that is the error.
     pub fn wait(self) -> Result<(), String> {
-        let Node { listener, executors, storage_threads, _lock, .. } = self;
+        let Node { listener, executors, storage_threads, _lookout, _lock, .. } = self;
         let outcomes = executors.join();
         if let Some(listener) = listener {
             listener.stop();

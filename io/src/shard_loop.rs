@@ -86,6 +86,7 @@ pub(crate) async fn take_mail(
             }
             Mail::Members(members) => handle.push(Input::Members(members)),
             Mail::Stored(finished) => finished.into_iter().for_each(|done| handle.push(Input::Storage(done))),
+            Mail::Room(room) => handle.push(Input::Room(room)),
             Mail::Stop => {
                 handle.stopping.set(true);
                 handle.arrived.notify();

@@ -142,6 +142,7 @@ impl Shared {
         reachable.dedup();
         let members = self.roster.members();
         let leader_changes = shards.iter().map(|shard| shard.leader_changes).sum();
+        let room = shards.iter().map(|shard| shard.room).max_by_key(|(_, level)| *level).unwrap_or_default();
         let mut limits = limits_of(&shards);
         limits.push(LimitStatus {
             name: "link_bytes",
@@ -177,6 +178,7 @@ impl Shared {
             engine: self.identity.engine.to_string(),
             uptime_ms: self.started.elapsed().as_millis() as u64,
             disk_bytes: disk_bytes(&self.data_dir) + log_bytes,
+            room,
             memory_bytes: memory_bytes(),
         }
     }

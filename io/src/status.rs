@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use drey_core::request::{GroupStatus, LimitStatus};
 use drey_core::system::Member;
-use drey_core::{NodeId, ShardId};
+use drey_core::{NodeId, Room, RoomLevel, ShardId};
 
 /// This node's view of itself and its cluster.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub struct NodeStatus {
     pub uptime_ms: u64,
     /// What its files take on disk.
     pub disk_bytes: u64,
+    /// What its disks have left, and what that means.
+    pub room: (Room, RoomLevel),
     /// Its resident memory.
     pub memory_bytes: u64,
 }

@@ -49,6 +49,7 @@ impl Backend for Shards {
             engine: status.engine,
             uptime_ms: status.uptime_ms,
             disk_bytes: status.disk_bytes,
+            room: status.room,
             memory_bytes: status.memory_bytes,
         })
     }

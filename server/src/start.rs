@@ -1,20 +1,20 @@
 //! `drey start`: a node in the foreground, until a signal or a failure ends it.
 
 mod remedy;
+mod stopper;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use drey_io::{Config, FoundingMember, JoinAttempt, Node};
+use drey_io::{Config, FoundingMember, JoinAttempt, Node, room};
 use futures_lite::future::block_on;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::backend::Shards;
 use crate::cli::{Engine, Exit, Failure, StartArgs};
 use crate::grpc;
+use stopper::Stopper;
 
 /// How long a new node looks for a member that has a place for it: the cluster may be starting, too.
 const JOIN_WITHIN: Duration = Duration::from_secs(60);
@@ -31,24 +31,40 @@ pub fn run(args: &StartArgs) -> Exit {
         Ok(config) => config,
         Err(why) => return refuse(&why, (Exit::Usage, "drey start --help".to_owned())),
     };
+    let stopper = match Stopper::start() {
+        Ok(stopper) => stopper,
+        Err(error) => return refuse(&format!("signals cannot be handled: {error}"), (Exit::Refused, String::new())),
+    };
+    loop {
+        let (why, remedy) = match run_node(config.clone(), args, &stopper) {
+            Ok(()) => return Exit::Done,
+            Err(failure) => failure,
+        };
+        if !room::is_short(&config) {
+            return refuse(&why, remedy);
+        }
+        // Whatever is missing was not written for want of room: what is on disk is as after a power cut.
+        tracing::error!(%why, "the disk is full: the node starts again when there is room");
+        if !stopper.wait_until(|| room::is_there_again(&config)) {
+            return Exit::Done;
+        }
+        tracing::warn!("the disk has room again: the node starts");
+    }
+}
+
+/// Runs a node until it stops. The error: why it did not start, or did not go on, and what to do.
+fn run_node(config: Config, args: &StartArgs, stopper: &Stopper) -> Result<(), (String, (Exit, String))> {
     let started = if args.join.is_empty() {
         Node::start(config).map_err(|error| (error.to_string(), remedy::of_start(&error, args)))
     } else {
         Node::join(config, &args.join, JOIN_WITHIN, say_attempt)
             .map_err(|error| (error.to_string(), remedy::of_join(&error, args)))
     };
-    let node = match started {
-        Ok(node) => node,
-        Err((why, remedy)) => return refuse(&why, remedy),
-    };
-    if let Err(error) = stop_on_signals(&node) {
-        return refuse(&format!("signals cannot be handled: {error}"), (Exit::Refused, String::new()));
-    }
+    let node = started?;
+    stopper.stops(node.handle());
     announce(&node, args);
-    match node.wait() {
-        Ok(()) => Exit::Done,
-        Err(why) => refuse(&format!("the node stopped: {why}"), (Exit::Refused, remedy::of_end(args))),
-    }
+    let failed = |why| (format!("the node stopped: {why}"), (Exit::Refused, remedy::of_end(args)));
+    node.wait().map_err(failed)
 }
 
 /// To people, whatever is logged.
@@ -82,6 +98,7 @@ fn config(args: &StartArgs) -> Result<Config, String> {
             Engine::Btree => drey_io::Engine::Btree,
             Engine::Memory => drey_io::Engine::Memory,
         }),
+        min_free_disk: args.min_free_disk,
         shards: args.shards.map(Into::into),
         groups: args.groups.map(Into::into),
         initial_members: members,
@@ -115,23 +132,6 @@ fn announce(node: &Node, args: &StartArgs) {
         )),
         Err(error) => eprintln!("drey listens on {}, but does not answer: {error}", node.address()),
     }
-}
-
-fn stop_on_signals(node: &Node) -> std::io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let handle = node.handle();
-    std::thread::Builder::new().name("drey-signals".into()).spawn(move || {
-        // The first one asks, the second one insists.
-        let mut asked = false;
-        for signal in signals.forever() {
-            if asked {
-                std::process::exit(128 + signal);
-            }
-            asked = true;
-            handle.begin_stop();
-        }
-    })?;
-    Ok(())
 }
 
 /// Has the system stop this process when its parent ends, however that ends.

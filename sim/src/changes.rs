@@ -58,6 +58,8 @@ pub enum Cause {
     Floods,
     /// Writes that come again after they were answered.
     Strays,
+    /// Disks that fill up.
+    FullDisks,
     /// Nodes that are told to hand over what they lead.
     HandOvers,
     /// Nodes that are told wrongly that a peer is gone.
@@ -125,6 +127,7 @@ impl Cause {
             Cause::LostBits => plan.bits_are_lost = false,
             Cause::Floods => plan.clients.floods = 0,
             Cause::Strays => plan.clients.strays = 0,
+            Cause::FullDisks => plan.room_every_ms = 0,
             Cause::HandOvers => plan.hand_over_every_ms = 0,
             Cause::Rumours => plan.network.rumour_every_ms = 0,
             Cause::TimedKeys => plan.clients.timed = 0,

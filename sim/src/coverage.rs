@@ -40,6 +40,7 @@ kinds! {
         PeerGone = Input::PeerGone(_),
         Members = Input::Members(_),
         HandOver = Input::HandOver,
+        Room = Input::Room(_),
         LogSynced = Input::LogSynced(_),
         LogFailed = Input::LogFailed(..),
         SegmentReady = Input::SegmentReady(_),
@@ -81,6 +82,7 @@ kinds! {
         RefusedMessage = Event::RefusedMessage(..),
         DiskHangs = Event::DiskHangs,
         DiskBack = Event::DiskBack(_),
+        RoomChanged = Event::RoomChanged(..),
         Failed = Event::Failed(_),
         SnapshotSending = Event::SnapshotSending(..),
         SnapshotInstalled = Event::SnapshotInstalled(..),
@@ -98,6 +100,7 @@ kinds! {
         SnapshotAck = Body::SnapshotAck { .. },
         ClockAsk = Body::ClockAsk { .. },
         ClockTell = Body::ClockTell { .. },
+        Room = Body::Room(_),
     }
     /// What their Rafts do.
     RaftMessages of MessageKind {

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use drey_core::log::{BLOCK_BYTES, SegmentId};
+use drey_core::log::{BLOCK_BYTES, LogConfig, SegmentId};
 use drey_core::mutation::{Mutation, is_on};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -106,6 +106,13 @@ impl Disk {
             return Err(format!("{segment}: synced bytes at {offset} are written again, up to {}", file.synced_end));
         }
         Ok(self.begin(InFlight::Write { segment, offset, bytes, hash }))
+    }
+
+    /// Begins to make a segment of a shard's log.
+    pub fn prepare_for(&mut self, log: &LogConfig, segment: SegmentId, faults: &mut Faults) -> Result<DiskOp, String> {
+        let mut header = vec![0; BLOCK_BYTES];
+        log.header(segment).encode_into(&mut header);
+        self.prepare(segment, header, log.segment_bytes as usize, faults)
     }
 
     /// Begins to make a segment of `bytes` bytes with this header.

@@ -18,7 +18,7 @@ use crate::identity::OfOutput;
 use crate::links::Links;
 use crate::node::{Behind, Death, Doom};
 use crate::plan::StoragePlan;
-use crate::process::{Completion, Pending};
+use crate::process::{Completion, PREPARE_RETRY_MS, Pending};
 use crate::rng::Rng;
 use crate::shared::Shared;
 use crate::story::{Event as Told, What, words};
@@ -40,6 +40,8 @@ pub struct Performer<'a> {
     pub config: &'a Config,
     /// How fast disk and store are.
     pub storage: &'a StoragePlan,
+    /// No segment can be made.
+    pub is_full: bool,
     /// What is written is not synced before.
     pub disk_hangs_until_ms: &'a mut u64,
     /// Draws delays.
@@ -105,13 +107,14 @@ impl Effects for Performer<'_> {
                 let completion = if fails { Completion::LogFails } else { Completion::Log };
                 started.map(|op| self.pending.push(due_ms, completion(number, ticket, op)))
             }
+            Output::PrepareSegment(segment) if self.is_full => {
+                self.shared.faults.happened(Fault::NoRoomForSegment);
+                self.pending.push(self.shared.now_ms + PREPARE_RETRY_MS, Completion::Retry(self.number, segment));
+                Ok(())
+            }
             Output::PrepareSegment(segment) => {
-                let log = self.config.log_config();
-                let mut header = vec![0; BLOCK_BYTES];
-                log.header(segment).encode_into(&mut header);
                 let due_ms = self.synced_ms(0);
-                let bytes = log.segment_bytes as usize;
-                let started = self.disk.prepare(segment, header, bytes, &mut self.shared.faults);
+                let started = self.disk.prepare_for(&self.config.log_config(), segment, &mut self.shared.faults);
                 started.map(|op| self.pending.push(due_ms, Completion::Segment(self.number, segment, op)))
             }
             Output::ReleaseSegment(segment) => {
@@ -160,6 +163,9 @@ impl Effects for Performer<'_> {
                 Ok(())
             }
             Output::Reply(id, answer) => {
+                if let Err(Error::QuotaExceeded(why)) = &answer {
+                    self.shared.refused_for_room(why);
+                }
                 self.answers.push((id, answer));
                 Ok(())
             }
@@ -250,6 +256,7 @@ impl Performer<'_> {
             // A failure is found by asking the shard.
             Event::Failed(_)
             | Event::DiskBack(_)
+            | Event::RoomChanged(..)
             | Event::Follows(..)
             | Event::Configured(..)
             | Event::SnapshotSending(..)

@@ -69,6 +69,10 @@ kinds! {
     SlowDisk = "slow disk",
     /// A log write that took longer than an election timeout.
     DiskHangs = "disk hangs",
+    /// A disk filled up.
+    DiskFull = "disk full",
+    /// A segment could not be made, for want of room.
+    NoRoomForSegment = "no room for a segment",
     /// The sync of a log write failed, and its process ended.
     SyncFailed = "sync failed",
     /// A storage job took long.

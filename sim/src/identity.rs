@@ -24,6 +24,7 @@ impl Hash for OfInput<'_> {
             Input::LogFailed(ticket, why) => (ticket, why).hash(state),
             Input::SegmentReady(segment) => segment.hash(state),
             Input::Storage(done) => done.hash(state),
+            Input::Room(room) => room.hash(state),
             Input::HandOver | Input::Tick => {}
         }
     }

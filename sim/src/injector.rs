@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use drey_core::Room;
+
 use crate::network::CLIENTS;
 use crate::node::{Behind, Death, Doom};
 use crate::plan::{FaultWeights, Plan};
 use crate::rng::Rng;
+use crate::room::{ROOMY, Rooms};
 
 /// A leader that gathers what the members' clocks say is done after so many election timeouts, or leads no more.
 const COUNTING_TIMEOUTS: u64 = 4;
@@ -32,6 +35,8 @@ pub enum Act {
     Clog(Vec<(usize, usize)>, u64),
     /// So much of everything is lost, in per mille.
     Loss(u32),
+    /// The disks of these nodes have so much room from now on.
+    Fill(Vec<usize>, Room),
     /// A node's wall clock is set so many milliseconds off; all others are right from now on.
     SetWallClock(usize, i64),
 }
@@ -42,6 +47,7 @@ pub struct Injector {
     walls: Rng,
     next_wall_ms: u64,
     is_a_wall_wrong: bool,
+    rooms: Rooms,
     plan: Rc<Plan>,
     next_ms: u64,
     ends: BTreeMap<(u64, u64), Act>,
@@ -55,7 +61,18 @@ impl Injector {
         let next_ms = rng.between(0, 2 * plan.fault_every_ms);
         let mut walls = Rng::stream(plan.seed, "walls", 0);
         let next_wall_ms = if plan.wall_every_ms == 0 { u64::MAX } else { walls.between(0, 2 * plan.wall_every_ms) };
-        Injector { rng, walls, next_wall_ms, is_a_wall_wrong: false, plan, next_ms, ends: BTreeMap::new(), count: 0 }
+        let rooms = Rooms::new(&plan);
+        Injector {
+            rng,
+            walls,
+            next_wall_ms,
+            is_a_wall_wrong: false,
+            rooms,
+            plan,
+            next_ms,
+            ends: BTreeMap::new(),
+            count: 0,
+        }
     }
 
     /// What begins or ends now.
@@ -73,6 +90,10 @@ impl Injector {
         if now_ms >= self.next_wall_ms {
             acts.push(self.set_wall_clock(now_ms));
         }
+        if let Some((hosts, room, until_ms)) = self.rooms.due(now_ms) {
+            self.end(until_ms, Act::Fill(hosts.clone(), ROOMY));
+            acts.push(Act::Fill(hosts, room));
+        }
         acts
     }
 
@@ -82,6 +103,7 @@ impl Injector {
         self.next_ms = u64::MAX;
         // What is wrong stays wrong.
         self.next_wall_ms = u64::MAX;
+        self.rooms.stop();
     }
 
     /// How long until a node that went down starts again.

@@ -48,6 +48,7 @@ pub mod pool;
 pub mod process;
 pub mod report;
 pub mod rng;
+pub mod room;
 pub mod run;
 pub mod scripts;
 pub mod sessions;

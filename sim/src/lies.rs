@@ -201,7 +201,10 @@ impl Liar {
     fn write(&mut self, command: &Command, answer: &mut Result<Reply, Error>, lies_now: bool) {
         if let Write::Put { key, value, .. } = &command.write
             && command.id.is_none()
-            && matches!(answer, Err(Error::NoLeader | Error::NotReady(_) | Error::Overloaded(_)))
+            && matches!(
+                answer,
+                Err(Error::NoLeader | Error::NotReady(_) | Error::Overloaded(_) | Error::QuotaExceeded(_))
+            )
         {
             self.refused.insert((command.bucket.clone(), key.clone()), value.clone());
         }

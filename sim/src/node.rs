@@ -8,7 +8,7 @@ use drey_core::log::{LogScan, RecoveredLog};
 use drey_core::placement::shard_of;
 use drey_core::system::Founder;
 use drey_core::wire::handshake::Acquaintances;
-use drey_core::{ClusterId, GroupId, Incarnation, NodeId, ShardId, Tick, start_shard};
+use drey_core::{ClusterId, GroupId, Incarnation, NodeId, Room, ShardId, Tick, start_shard};
 
 use crate::checker::Violation;
 use crate::checker::expiry::RIGHT_WALLS_DIFFER_MS_MAX;
@@ -20,6 +20,7 @@ use crate::operator::Part;
 use crate::plan::{Plan, SHARDS_MAX, StoragePlan};
 use crate::process::Process;
 use crate::rng::Rng;
+use crate::room::ROOMY;
 use crate::shared::Shared;
 use crate::store::SharedStore;
 use crate::story::{Event, Topic, What};
@@ -81,6 +82,8 @@ pub struct Node {
     skew_ms: u64,
     /// How far somebody has set its wall clock off.
     wrong_ms: i64,
+    /// What its disk has left.
+    room: Room,
     storage: StoragePlan,
     /// The process, while there is one.
     pub process: Option<Process>,
@@ -116,6 +119,7 @@ impl Node {
             starts: 0,
             skew_ms: rng.between(0, 2 * SKEW_MS_MAX),
             wrong_ms: 0,
+            room: ROOMY,
             storage: plan.storage,
             process: None,
             dies_at_start: false,
@@ -145,6 +149,21 @@ impl Node {
             process.clock.wall_base_ms = wall_base_ms;
         }
         changes
+    }
+
+    /// Its disk has so much room from now on.
+    pub fn fill_disk(&mut self, room: Room, shared: &mut Shared) {
+        if self.room == room {
+            return;
+        }
+        self.room = room;
+        shared.disk_has(self.host, room);
+        if room != ROOMY {
+            shared.happened(self.host, Fault::DiskFull, format_args!("{} MiB are left", room.free_bytes >> 20));
+        }
+        if let Some(process) = &mut self.process {
+            process.has_room(room, shared);
+        }
     }
 
     /// Its own number among the hosts.
@@ -250,6 +269,7 @@ impl Node {
         let mut process =
             Process::new((self.host, config, self.storage), &self.plan, rng, clock, shards, links, log.segments);
         process.doom = self.doom.take();
+        process.has_room(self.room, shared);
         shared.exchange.running.insert(self.host);
         shared.exchange.nodes.insert(self.host, part.id);
         shared.exchange.members.remove(&self.host);

@@ -58,6 +58,8 @@ pub struct Plan {
     pub wall_every_ms: u64,
     /// A node is told to hand over, once in so many ms on average; 0: never.
     pub hand_over_every_ms: u64,
+    /// Between two times that disks fill up, on average; 0: never.
+    pub room_every_ms: u64,
     /// Of the starts behind a death: with another number of shards.
     pub reshard: u32,
     /// Of the starts behind a death: with a power cut in the middle.
@@ -238,6 +240,7 @@ impl Plan {
             fault_every_ms: rng.between(1_000, 5_000),
             wall_every_ms: if Rng::stream(seed, "walls", 1).chance(800) { 2_500 } else { 0 },
             hand_over_every_ms: 30_000,
+            room_every_ms: if Rng::stream(seed, "rooms", 1).chance(300) { 4_000 } else { 0 },
             reshard: 350,
             die_at_start: 120,
             disks_are_lost: true,

@@ -13,7 +13,7 @@ use drey_core::request::{Command, Operation, Request};
 use drey_core::storage::{StorageDone, StorageJob, StorageWorker};
 use drey_core::wire::frame::HEADER_BYTES;
 use drey_core::wire::handshake::Acquaintances;
-use drey_core::{GroupId, Inbox, Input, NodeId, Output, RequestId, Shard, Ticket, turn};
+use drey_core::{GroupId, Inbox, Input, NodeId, Output, RequestId, Room, Shard, Ticket, turn};
 
 use crate::checker::Violation;
 use crate::clients::request_ids;
@@ -27,6 +27,7 @@ use crate::network::CLIENTS;
 use crate::node::{Clock, Death, Doom};
 use crate::plan::{Plan, StoragePlan};
 use crate::rng::Rng;
+use crate::room::{ROOMY, is_full};
 use crate::shared::Shared;
 use crate::store::SharedStore;
 use crate::story::{Event, Parcel, Topic, What, words};
@@ -39,6 +40,9 @@ const ROUNDS_MAX: usize = 6;
 const FORGOTTEN_AFTER_MS: u64 = 1_000;
 /// More jobs than a shard ever has waiting: it bounds what it starts.
 const JOBS_MAX: usize = 4_096;
+
+/// How long until a segment that could not be made is tried again.
+pub const PREPARE_RETRY_MS: u64 = 500;
 
 /// Requests that a node makes for itself are numbered from here.
 const SUBMITTED: u64 = 1 << 63;
@@ -53,6 +57,8 @@ pub enum Completion {
     LogFails(usize, Ticket, DiskOp),
     /// A segment's preparation.
     Segment(usize, SegmentId, DiskOp),
+    /// A segment's preparation is tried again.
+    Retry(usize, SegmentId),
     /// The first of a shard's storage jobs.
     Job(usize),
     /// A shard's turn.
@@ -128,6 +134,8 @@ pub struct Process {
     pub disk_hangs_until_ms: u64,
     /// It stands still until then.
     pub paused_until_ms: u64,
+    /// What its disk has left.
+    room: Room,
     outputs: Vec<Output>,
 }
 
@@ -178,6 +186,7 @@ impl Process {
             sync_failed: false,
             disk_hangs_until_ms: 0,
             paused_until_ms: 0,
+            room: ROOMY,
             outputs: Vec::new(),
         }
     }
@@ -200,6 +209,12 @@ impl Process {
             shared.happened(self.host, Fault::LinkBroken, format_args!("to node {peer}"));
             self.tell_all(&Input::PeerDown(peer), shared);
         }
+    }
+
+    /// Its disk has so much room.
+    pub fn has_room(&mut self, room: Room, shared: &mut Shared) {
+        self.room = room;
+        self.tell_all(&Input::Room(room), shared);
     }
 
     /// Its disk hangs from now on, and then it dies.
@@ -400,6 +415,10 @@ impl Process {
                     self.look_at_state(number, &done, shared);
                     (number, Input::Storage(done))
                 }
+                Completion::Retry(number, segment) => {
+                    self.prepare_again(number, segment, disk, shared);
+                    continue;
+                }
                 Completion::Wake(number) => (number, Input::Tick),
             };
             let synced = disk.synced_hash();
@@ -409,6 +428,21 @@ impl Process {
             let own = self.host;
             shared.trace.tell(|| words::input(own, &input));
             self.shards[number].inbox.push(input);
+        }
+    }
+
+    /// A segment could not be made for want of room, and is tried again.
+    fn prepare_again(&mut self, number: usize, segment: SegmentId, disk: &mut Disk, shared: &mut Shared) {
+        let at_ms = shared.now_ms + PREPARE_RETRY_MS;
+        if is_full(self.room) {
+            return self.pending.push(at_ms, Completion::Retry(number, segment));
+        }
+        match disk.prepare_for(&self.config.log_config(), segment, &mut shared.faults) {
+            Ok(op) => self.pending.push(at_ms, Completion::Segment(number, segment, op)),
+            Err(seen) => {
+                let seen = format!("node {} shard {number}: {seen}", self.node);
+                shared.violated(Violation::new("the log's rules for its files", seen));
+            }
         }
     }
 
@@ -458,6 +492,7 @@ impl Process {
                 number,
                 config: &self.config,
                 storage: &self.storage,
+                is_full: is_full(self.room),
                 disk_hangs_until_ms: &mut self.disk_hangs_until_ms,
                 rng: &mut self.rng,
                 jobs,

@@ -74,9 +74,13 @@ impl Repeatable {
             Some(Ok(_)) => true,
             None | Some(Err(Error::OutcomeUnknown | Error::DeadlineExceeded)) => false,
             // It says that this attempt was not applied. What of those before?
-            Some(Err(Error::NoLeader | Error::NotReady(_) | Error::Overloaded(_) | Error::SessionExpired)) => {
-                self.attempts == 1
-            }
+            Some(Err(
+                Error::NoLeader
+                | Error::NotReady(_)
+                | Error::Overloaded(_)
+                | Error::QuotaExceeded(_)
+                | Error::SessionExpired,
+            )) => self.attempts == 1,
             // The state machine said so, and would have said so each time.
             Some(Err(_)) => true,
         };

@@ -1,6 +1,9 @@
 //! What all hosts of a world see: the time, the network, the record of what happened, and the first broken law.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
+use drey_core::Room;
 
 use crate::checker::{Violation, Watch};
 use crate::clients::Exchange;
@@ -8,6 +11,7 @@ use crate::coverage::Coverage;
 use crate::driver::{Datagram, Net};
 use crate::faults::{Fault, Faults};
 use crate::network::Network;
+use crate::room::{BELIEVED_MS, ROOMY};
 use crate::story::{Event, Topic};
 use crate::trace::Trace;
 
@@ -27,6 +31,8 @@ pub struct Shared {
     pub exchange: Exchange,
     /// What turned out to be used, for the report.
     pub coverage: Coverage,
+    /// Hosts whose disks are short of room, and until when one that has room again may be taken for such a one.
+    short: (BTreeSet<usize>, u64),
     violation: Option<Violation>,
 }
 
@@ -41,7 +47,24 @@ impl Shared {
             network,
             exchange: Exchange::default(),
             coverage: Coverage::default(),
+            short: (BTreeSet::new(), 0),
             violation: None,
+        }
+    }
+
+    /// A host's disk has so much room from now on.
+    pub fn disk_has(&mut self, host: usize, room: Room) {
+        if room != ROOMY {
+            self.short.0.insert(host);
+        } else if self.short.0.remove(&host) {
+            self.short.1 = self.now_ms + BELIEVED_MS;
+        }
+    }
+
+    /// A write was refused for want of room.
+    pub fn refused_for_room(&mut self, why: &str) {
+        if self.short.0.is_empty() && self.now_ms > self.short.1 {
+            self.violated(Violation::new("what is refused for want of room has none", why.to_owned()));
         }
     }
 

@@ -194,9 +194,16 @@ impl Timed {
                 Seen::There { ttl_ms: entry.ttl_ms }
             }
             (_, None | Some(Err(Error::OutcomeUnknown | Error::DeadlineExceeded))) => Seen::Unknown,
-            (_, Some(Err(Error::NoLeader | Error::NotReady(_) | Error::Overloaded(_) | Error::BucketNotFound(_)))) => {
-                Seen::Refused
-            }
+            (
+                _,
+                Some(Err(
+                    Error::NoLeader
+                    | Error::NotReady(_)
+                    | Error::Overloaded(_)
+                    | Error::QuotaExceeded(_)
+                    | Error::BucketNotFound(_),
+                )),
+            ) => Seen::Refused,
             (ask, Some(answer)) => return Err(format!("{ask:?} of {:?} was answered with {answer:?}", key.key)),
         };
         call.returned_ms = now_ms;

@@ -21,7 +21,6 @@ const NEED_NOT: &[(&str, &str, &str)] = &[
     ("raft message", "Foreign", "no peer sends it, and the fuzzed guard refuses it"),
     ("error", "ConditionFailed", NOT_OF_CORE),
     ("error", "Overloaded", "seldom: members are removed one at a time, and no client fills a queue"),
-    ("error", "QuotaExceeded", "there are too few buckets and members"),
     ("error", "DataLoss", NOT_OF_CORE),
     ("error", "NotFound", NOT_OF_CORE),
     ("error", "Explained", NOT_OF_CORE),

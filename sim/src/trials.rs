@@ -1,6 +1,7 @@
 //! What is tried once all else is calm, in some of the seeds: a single misfortune, of which no client may notice much.
 //!
 //! - The disk of a node that leads hangs for long. The others can do without it, so every group must answer through them.
+//! - The disk of a node that leads fills up. The others have room, so all that is asked must be answered, through whatever node.
 //! - A node that leads nothing is away for some election timeouts, and comes back. A term of its own making, higher than the others',
 //!   would depose their leaders, and its disk would keep it.
 //! - Somebody joins, and somebody else is lost right then ([`members`]).
@@ -17,7 +18,8 @@ use crate::clients::Task;
 use crate::faults::Fault;
 use crate::plan::Plan;
 use crate::rng::Rng;
-use crate::run::settle_members;
+use crate::room::{FULL, LOW, ROOMY};
+use crate::run::{finish_tasks, settle_members};
 use crate::world::World;
 
 /// So long a disk hangs, and a group may take to go on without it.
@@ -33,6 +35,8 @@ const AWAY_TIMEOUTS: u64 = 5;
 pub enum Trial {
     /// The disk of a leader hangs.
     DiskHangs,
+    /// The disk of a leader fills up.
+    DiskFills,
     /// A follower is away for a while.
     FollowerReturns,
     /// A bit of a log changes while a minority is behind.
@@ -57,6 +61,7 @@ impl Trial {
             2 if plan.spares > 0 => Some(Trial::LogIsDamaged),
             3 if plan.spares > 0 => Some(Trial::ChangeIsPassedOn),
             4 if plan.spares > 0 => Some(Trial::LearnerIsInterrupted),
+            5 => Some(Trial::DiskFills),
             _ => None,
         }
     }
@@ -69,6 +74,7 @@ impl Trial {
         }
         match self {
             Trial::DiskHangs => disk_hangs(world, plan, &hosts),
+            Trial::DiskFills => disk_fills(world, plan, &hosts),
             Trial::FollowerReturns => follower_returns(world, plan, &hosts),
             Trial::LogIsDamaged => log_is_damaged(world, plan, &hosts),
             Trial::ChangeIsPassedOn => members::change_is_passed_on(world, plan),
@@ -92,6 +98,18 @@ fn disk_hangs(world: &mut World, plan: &Plan, hosts: &[usize]) -> Result<(), Vio
         return Err(Violation::new("progress while a leader's disk hangs", seen));
     }
     world.run_until(|world| world.now_ms() >= until_ms)
+}
+
+fn disk_fills(world: &mut World, plan: &Plan, hosts: &[usize]) -> Result<(), Violation> {
+    let rng = &mut Rng::stream(plan.seed, "trial", 1);
+    let groups: Vec<GroupId> = all_groups(plan.groups).collect();
+    let Some(leader) = world.leader_host(*rng.pick(&groups)) else { return Ok(()) };
+    world.fill_disk(leader, *rng.pick(&[LOW, FULL]));
+    // Through it, too: what needs room others have.
+    add_puts(world, hosts.iter().copied());
+    finish_tasks(world, "progress while a leader's disk is full", WITHOUT_IT_MS_MAX)?;
+    world.fill_disk(leader, ROOMY);
+    settle_members(world)
 }
 
 fn follower_returns(world: &mut World, plan: &Plan, hosts: &[usize]) -> Result<(), Violation> {

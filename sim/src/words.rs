@@ -255,6 +255,7 @@ fn refusal(call: &Call, error: &Error) -> Result<Outcome, String> {
         | Error::SessionExpired
         | Error::NotReady(_)
         | Error::Overloaded(_)
+        | Error::QuotaExceeded(_)
         | Error::BucketNotFound(_) => Ok(Outcome::Refused),
         Error::OutcomeUnknown | Error::DeadlineExceeded => Ok(Outcome::Unknown),
         other => Err(format!("{call:?} was answered with {other:?}")),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use drey_core::{GroupId, NodeId};
+use drey_core::{GroupId, NodeId, Room};
 
 use crate::checker::Violation;
 use crate::clients::Clients;
@@ -21,6 +21,7 @@ use crate::node::{Death, Node};
 use crate::operator::{MEMBERS_WANTED_MIN, Operator};
 use crate::plan::{NetworkPlan, Plan, StoragePlan};
 use crate::rng::Rng;
+use crate::room::ROOMY;
 use crate::shared::Shared;
 use crate::story::{Event, Topic, What, words};
 use crate::trace::{Text, Trace};
@@ -210,6 +211,7 @@ impl World {
                     process.stall(until_ms, Death::PowerCut);
                 }
             }
+            Act::Fill(hosts, room) => hosts.into_iter().for_each(|host| self.fill_disk(host, room)),
             Act::Clog(ways, until_ms) => {
                 let mut shared = self.shared.borrow_mut();
                 shared.network.clog(&ways, until_ms);
@@ -289,6 +291,11 @@ impl World {
         if let Some(process) = &mut self.nodes[host - 1].borrow_mut().process {
             process.disk_hangs_until_ms = until_ms;
         }
+    }
+
+    /// A host's disk has so much room.
+    pub fn fill_disk(&mut self, host: usize, room: Room) {
+        self.nodes[host - 1].borrow_mut().fill_disk(room, &mut self.shared.borrow_mut());
     }
 
     /// From now on who knows a group's latest configuration is parted from the others, as soon as both sides could go on.
@@ -418,6 +425,7 @@ impl World {
         for node in &self.nodes {
             let mut node = node.borrow_mut();
             node.calm(calm);
+            node.fill_disk(ROOMY, &mut self.shared.borrow_mut());
         }
     }
 }

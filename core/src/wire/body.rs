@@ -8,6 +8,7 @@ use super::Body;
 use crate::clock::{Reading, Told};
 use crate::machine::{DecodeError, reply};
 use crate::raft::{Message, NUMBER_MAX};
+use crate::room::RoomLevel;
 use crate::storage::SnapshotMeta;
 use crate::system::Members;
 use crate::types::{LogIndex, NodeId, Term};
@@ -19,6 +20,7 @@ const SNAPSHOT_CHUNK: u8 = 4;
 const SNAPSHOT_ACK: u8 = 5;
 const CLOCK_ASK: u8 = 6;
 const CLOCK_TELL: u8 = 7;
+const ROOM: u8 = 8;
 const TRANSFER: u8 = 16;
 const MEMBERS: u8 = 17;
 
@@ -34,6 +36,7 @@ pub(super) fn kind(body: &Body) -> u8 {
         Body::SnapshotAck { .. } => SNAPSHOT_ACK,
         Body::ClockAsk { .. } => CLOCK_ASK,
         Body::ClockTell { .. } => CLOCK_TELL,
+        Body::Room(_) => ROOM,
         Body::Transfer { .. } => TRANSFER,
         Body::Members(_) => MEMBERS,
     }
@@ -68,6 +71,7 @@ pub(super) fn encode(body: &Body, out: &mut Vec<u8>) {
             out.put_u64_le(*chunk);
             out.put_u8(u8::from(*accepted));
         }
+        Body::Room(level) => out.put_u8(level.number()),
         Body::ClockAsk { round } => out.put_u64_le(round.0),
         Body::ClockTell { round, told } => {
             out.put_u64_le(round.0);
@@ -133,6 +137,11 @@ pub(super) fn decode(kind: u8, mut bytes: Bytes) -> Result<Body, &'static str> {
             let accepted = flag(&mut bytes)?;
             ended(&bytes)?;
             Ok(Body::SnapshotAck { transfer, chunk, accepted })
+        }
+        ROOM => {
+            let level = bytes.has_remaining().then(|| bytes.get_u8()).and_then(RoomLevel::of_number);
+            ended(&bytes)?;
+            level.map(Body::Room).ok_or("room of an unknown kind")
         }
         CLOCK_ASK => {
             let round = Term(number(&mut bytes)?);

@@ -17,9 +17,9 @@ use crate::types::{ClusterId, Incarnation, NodeId};
 /// The bytes by which a listener tells a peer from other protocols.
 pub const MAGIC: &[u8; 8] = b"DREYPEER";
 /// The format that this program writes.
-pub const FORMAT: u16 = 2;
+pub const FORMAT: u16 = 3;
 /// The oldest format that this program reads.
-pub const FORMAT_OLDEST: u16 = 2;
+pub const FORMAT_OLDEST: u16 = 3;
 /// The length of a handshake without its reason and checksum, in bytes.
 pub const FIXED_BYTES: usize = 8 + 2 + 2 + 1 + 16 + 8 + 8 + 8 + 8 + 4 + 4 + 8 + 8 + 2;
 const TALKS: u8 = 0;

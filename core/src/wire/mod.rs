@@ -14,6 +14,7 @@ use crate::clock::Told;
 use crate::error::Error;
 use crate::raft::Message;
 use crate::request::{Command, Reply};
+use crate::room::RoomLevel;
 use crate::storage::SnapshotMeta;
 use crate::system::Members;
 use crate::types::{GroupId, NodeId, Term};
@@ -55,6 +56,8 @@ pub enum Body {
     },
     /// Who the members are, as far as the sender knows: for a node that was away while they changed.
     Members(Arc<Members>),
+    /// Tells a leader how much room the sender's disks have left.
+    Room(RoomLevel),
     /// A part of a snapshot.
     SnapshotChunk {
         /// Names the transfer; chosen by the sender.

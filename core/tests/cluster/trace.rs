@@ -79,6 +79,7 @@ impl Trace {
                 let last = if *last { ", the last" } else { "" };
                 format!("SnapshotChunk {id}->{to} of {}: chunk {chunk}{last}", meta.index)
             }
+            Body::Room(level) => format!("Room {id}->{to} {level}"),
             Body::SnapshotAck { chunk, accepted, .. } => format!("SnapshotAck {id}->{to} chunk {chunk} {accepted}"),
             Body::ClockAsk { round } => format!("ClockAsk {id}->{to} term {round}"),
             Body::ClockTell { round, told } => {
@@ -114,6 +115,9 @@ impl Trace {
             Event::RefusedMessage(from, group, why) => (*group, format!("{id} refuses a message from {from}: {why}")),
             Event::DiskHangs => return self.line(format!("{id}: the disk hangs")),
             Event::DiskBack(waited_ms) => return self.line(format!("{id}: the disk goes on after {waited_ms} ms")),
+            Event::RoomChanged(room, level) => {
+                return self.line(format!("{id}: {} MiB are free, which is {level}", room.free_bytes >> 20));
+            }
             Event::Failed(why) => return self.line(format!("{id} stops serving: {why}")),
             Event::SnapshotSending(group, to, index) => {
                 (*group, format!("{id} sends {to} a snapshot of entry {index}"))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use drey_client::proto::{self, StatusResponse, member::Role};
 use drey_core::request::{GroupStatus, LimitStatus};
-use drey_core::{ClusterId, Error, NodeId, ShardId};
+use drey_core::{ClusterId, Error, NodeId, Room, RoomLevel, ShardId};
 
 use super::Backend;
 
@@ -41,6 +41,8 @@ pub struct NodeStatus {
     pub uptime_ms: u64,
     /// What the log and the store take on disk.
     pub disk_bytes: u64,
+    /// What the disks have left, and what that means.
+    pub room: (Room, RoomLevel),
     /// The process's resident memory.
     pub memory_bytes: u64,
 }
@@ -89,6 +91,7 @@ fn response(node: NodeStatus) -> StatusResponse {
         memory_bytes: node.memory_bytes,
         name: node.name,
         engine: node.engine,
+        room: Some(room(node.room)),
     }
 }
 
@@ -117,6 +120,10 @@ fn member(node: &NodeStatus, member: &MemberState) -> proto::Member {
         http_address: String::new(),
         redis_address: String::new(),
     }
+}
+
+fn room((Room { free_bytes, reserve_bytes }, level): (Room, RoomLevel)) -> proto::Room {
+    proto::Room { free_bytes, reserve_bytes, level: level.to_string() }
 }
 
 fn limit(limit: &LimitStatus) -> proto::Limit {

@@ -28,6 +28,9 @@ struct Metadata<'a> {
     uptime_ms: u64,
     disk_bytes: u64,
     memory_bytes: u64,
+    free_bytes: u64,
+    reserve_bytes: u64,
+    room: &'a str,
     leader_changes: u64,
     limits: Vec<LimitView<'a>>,
 }
@@ -90,7 +93,7 @@ pub(super) async fn node(context: &mut Context) -> Result<(), Failure> {
         ("engine", metadata.engine.to_owned()),
         ("shards", metadata.shards.to_string()),
         ("uptime", duration::say(metadata.uptime_ms)),
-        ("disk", say_bytes(metadata.disk_bytes)),
+        ("disk", format!("{}, {}", say_bytes(metadata.disk_bytes), room_in_words(metadata))),
         ("memory", say_bytes(metadata.memory_bytes)),
         ("changes", format!("{} of a group's leader", metadata.leader_changes)),
     ];
@@ -166,9 +169,23 @@ fn node_view(status: &StatusResponse) -> NodeView<'_> {
             uptime_ms: status.uptime_ms,
             disk_bytes: status.disk_bytes,
             memory_bytes: status.memory_bytes,
+            free_bytes: status.room.as_ref().map_or(0, |room| room.free_bytes),
+            reserve_bytes: status.room.as_ref().map_or(0, |room| room.reserve_bytes),
+            room: status.room.as_ref().map_or("", |room| &room.level),
             leader_changes: status.leader_changes,
             limits: status.limits.iter().map(limit_view).collect(),
         },
+    }
+}
+
+fn room_in_words(node: &Metadata<'_>) -> String {
+    let left = format!("{} free", say_bytes(node.free_bytes));
+    match node.room {
+        "low" => {
+            format!("{left}, LESS than the {} that it keeps free: others should lead", say_bytes(node.reserve_bytes))
+        }
+        "exhausted" => format!("{left}, FULL: it takes nothing until there is room"),
+        _ => left,
     }
 }
 

@@ -51,6 +51,9 @@ pub struct StartArgs {
     /// How many Raft groups a new cluster has, for ever: 16 if not given
     #[arg(long, env = "DREY_GROUPS", value_name = "N", hide_env_values = true)]
     pub groups: Option<NonZeroU32>,
+    /// What to keep free on the disks: with less, others lead, and writes that need room are refused if no majority has it; 0 to fill them
+    #[arg(long, env = "DREY_MIN_FREE_DISK", value_name = "BYTES", default_value = "256MiB", value_parser = super::size::parse, hide_env_values = true)]
+    pub min_free_disk: u64,
     /// Stop when this process, which started the node, is gone
     #[arg(long, value_name = "PID", hide = true)]
     pub parent: Option<u32>,

@@ -60,9 +60,13 @@ impl<'a> Answer<'a> {
         match answer {
             Some(Ok(reply)) => Answer::Reply(reply),
             None | Some(Err(Error::OutcomeUnknown | Error::DeadlineExceeded)) => Answer::Unknown,
-            Some(Err(Error::NoLeader | Error::NotReady(_) | Error::Overloaded(_) | Error::SessionExpired)) => {
-                Answer::Refused
-            }
+            Some(Err(
+                Error::NoLeader
+                | Error::NotReady(_)
+                | Error::Overloaded(_)
+                | Error::QuotaExceeded(_)
+                | Error::SessionExpired,
+            )) => Answer::Refused,
             Some(Err(error)) => Answer::Error(error),
         }
     }

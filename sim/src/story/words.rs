@@ -156,6 +156,7 @@ pub fn envelope(envelope: &Envelope) -> (Topic, String) {
             format!("SnapshotAck {chunk}{}", if *accepted { "" } else { " no" })
         }
         Body::ClockAsk { .. } => "ClockAsk".to_owned(),
+        Body::Room(level) => format!("Room {level}"),
         Body::ClockTell { .. } => "ClockTell".to_owned(),
     };
     (Topic::Message, text)
@@ -168,6 +169,7 @@ pub fn input(host: usize, input: &Input) -> Option<Event> {
         Input::PeerDown(peer) => Event::new(host, Topic::Link, format!("sees n{peer} no more")),
         Input::PeerGone(peer) => Event::new(host, Topic::Link, format!("hears n{peer} is gone")),
         Input::HandOver => Event::new(host, Topic::Fault, "told to hand over"),
+        Input::Room(room) => Event::new(host, Topic::Fault, format!("{} MiB are free", room.free_bytes >> 20)),
         Input::LogSynced(ticket) => Event::new(host, Topic::Log, format!("synced {}", ticket.0)),
         Input::LogFailed(ticket, _) => Event::new(host, Topic::Log, format!("sync {} failed", ticket.0)),
         Input::Storage(done) => return storage_done(host, done),
@@ -234,6 +236,7 @@ fn reported(host: usize, event: &Reported) -> Option<Event> {
         }
         Reported::DiskHangs => Event::new(host, Topic::Fault, "disk hangs"),
         Reported::DiskBack(after_ms) => Event::new(host, Topic::Fault, format!("disk is back after {after_ms} ms")),
+        Reported::RoomChanged(_, level) => Event::new(host, Topic::Fault, format!("room is {level}")),
         Reported::Failed(why) => Event::new(host, Topic::Process, format!("failed: {why}")),
         Reported::SnapshotSending(group, to, index) => {
             said(Topic::Store, group, format!("sends snapshot {index} to n{to}"))

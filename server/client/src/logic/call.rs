@@ -109,7 +109,7 @@ impl Call {
     /// The code that the call may end with: if an earlier attempt may have been applied, not one that says that nothing was,
     /// nor that the session, which would have known, is gone.
     pub(super) fn settled(&self, code: Code) -> Code {
-        let denies = code.nothing_was_proposed() || code == Code::SessionExpired;
+        let denies = code.nothing_was_proposed() || matches!(code, Code::SessionExpired | Code::QuotaExceeded);
         if self.unsure && denies { Code::OutcomeUnknown } else { code }
     }
 
