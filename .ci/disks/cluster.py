@@ -14,16 +14,17 @@ SHARDS = 2
 class Node:
     """One node: where it is, where its data are, and its process while it runs."""
 
-    def __init__(self, name, address, data_dir, log):
+    def __init__(self, name, address, data_dir, log, options=()):
         self.name = name
         self.address = address
         self.data_dir = data_dir
         self.log = log
+        self.options = list(options)
         self.process = None
 
     def start(self, members):
         command = [PROGRAM, "start", "--name", self.name, "--listen", self.address, "--data-dir", str(self.data_dir),
-                   "--initial-members", members, "--shards", str(SHARDS)]
+                   "--initial-members", members, "--shards", str(SHARDS), *self.options]
         with self.log.open("ab") as log:
             # A signal at the terminal is for the script alone, which then ends the node.
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -42,11 +43,11 @@ class Node:
 class Cluster:
     """The nodes n1, n2 and n3, with their data in the directories given."""
 
-    def __init__(self, directory, data_dirs):
+    def __init__(self, directory, data_dirs, options=()):
         names = [f"n{number}" for number in range(1, len(data_dirs) + 1)]
         addresses = [f"127.0.0.1:{port}" for port in free_ports(len(data_dirs))]
         self.members = ",".join(f"{name}={address}" for name, address in zip(names, addresses))
-        self.nodes = [Node(name, address, data_dir, directory / f"{name}.log")
+        self.nodes = [Node(name, address, data_dir, directory / f"{name}.log", options)
                       for name, address, data_dir in zip(names, addresses, data_dirs)]
 
     def start(self):

@@ -4,14 +4,12 @@ Three nodes; the data of n1 and n2 lie on file systems of their own. While `fsfr
 and does not fail.
 """
 
-import shutil
-import subprocess
 import time
 
 from cluster import Cluster
-from mounts import unmount
+from ext4 import Disk, programs_are_there
 from service import Service, generate_stubs, until_answered
-from verdict import check, note, play, skip
+from verdict import check, note, play
 from writers import Writers
 
 BUCKETS = [f"bucket-{number}" for number in range(8)]
@@ -23,51 +21,19 @@ FROZEN_S = 5
 SERVED_WITHIN_S = 20
 
 
-class Disk:
-    """An ext4 file system in a file."""
-
-    def __init__(self, image, mount_point):
-        self.image = image
-        self.mount_point = mount_point
-
-    def mount(self):
-        with self.image.open("wb") as image:
-            image.truncate(DISK_BYTES)
-        self.mount_point.mkdir()
-        for command in (["mkfs.ext4", "-q", self.image], ["mount", "-o", "loop", self.image, self.mount_point]):
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode != 0:
-                skip(f"{command[0]} does not work here: {done.stderr.strip()}")
-
-    def freeze(self):
-        subprocess.run(["fsfreeze", "-f", self.mount_point], check=True)
-
-    def thaw(self):
-        subprocess.run(["fsfreeze", "-u", self.mount_point], check=True)
-
-    def release(self):
-        """Thaws it if it is frozen, or else what waits for it would never end."""
-        subprocess.run(["fsfreeze", "-u", self.mount_point], capture_output=True)
-
-    def unmount(self):
-        """The loop device goes with it."""
-        unmount(self.mount_point, ["umount"])
-
-
 def script(cleanup, directory):
-    for program in ("mkfs.ext4", "mount", "fsfreeze"):
-        if not shutil.which(program):
-            skip(f"there is no {program} here")
+    programs_are_there("fsfreeze")
     disks = {}
     for name in ("n1", "n2"):
-        disk = disks[name] = Disk(directory / f"{name}.img", directory / name)
+        disk = disks[name] = Disk(directory / f"{name}.img", directory / name, DISK_BYTES)
         cleanup.callback(disk.unmount)
         disk.mount()
     stubs = directory / "stubs"
     stubs.mkdir()
     generate_stubs(stubs)
 
-    cluster = Cluster(directory, [directory / name / "data" for name in ("n1", "n2", "n3")])
+    cluster = Cluster(directory, [directory / name / "data" for name in ("n1", "n2", "n3")],
+                      ["--min-free-disk", "16MiB"])
     cleanup.callback(cluster.kill)
     for disk in disks.values():
         cleanup.callback(disk.release)

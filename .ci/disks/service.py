@@ -17,7 +17,7 @@ except ImportError as error:
 CHANNEL_OPTIONS = [("grpc.enable_http_proxy", 0), ("grpc.initial_reconnect_backoff_ms", 100),
                    ("grpc.min_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
 # After these nothing was proposed. After any other error a write may have been applied, or may be later.
-NOT_APPLIED = {"no_leader", "not_ready", "overloaded"}
+NOT_APPLIED = {"no_leader", "not_ready", "overloaded", "quota_exceeded"}
 CALL_TIMEOUT_S = 20
 
 
@@ -45,6 +45,13 @@ class Service:
     def create(self, bucket):
         request = self.messages.CreateBucketRequest(name=bucket, if_not_exists=True)
         self.buckets.Create(request, timeout=CALL_TIMEOUT_S)
+
+    def delete(self, bucket, key):
+        self.kv.Delete(self.messages.DeleteRequest(bucket=bucket, key=key), timeout=CALL_TIMEOUT_S)
+
+    def room(self):
+        """What the node says of its disks: free_bytes, reserve_bytes, level."""
+        return self.cluster.Status(self.messages.StatusRequest(), timeout=CALL_TIMEOUT_S).room
 
     def leader(self, bucket):
         """The name of the node that leads the bucket's group."""
