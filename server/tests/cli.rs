@@ -216,9 +216,14 @@ fn a_node_and_its_cluster_can_be_seen() {
     assert_eq!(node["address"], cluster.nodes[0].address.as_str());
     assert_eq!((&node["metadata"]["engine"], &node["metadata"]["shards"]), (&"memory".into(), &2.into()));
     let text = drey(&cluster, "node --output text").done();
-    for line in
-        ["node     n1 (id 1)", "state    serving", "leads    5 of 5 groups", "uptime   2m 5s", "disk     12.3 MiB"]
-    {
+    for line in [
+        "node     n1 (id 1)",
+        "state    serving",
+        "leads    5 of 5 groups",
+        "uptime   2m 5s",
+        "disk     12.3 MiB",
+        "free     5.0 GiB, of which it keeps 256.0 MiB",
+    ] {
         assert!(text.text().lines().any(|found| found == line), "no {line:?} in {text:?}");
     }
 

@@ -93,7 +93,8 @@ pub(super) async fn node(context: &mut Context) -> Result<(), Failure> {
         ("engine", metadata.engine.to_owned()),
         ("shards", metadata.shards.to_string()),
         ("uptime", duration::say(metadata.uptime_ms)),
-        ("disk", format!("{}, {}", say_bytes(metadata.disk_bytes), room_in_words(metadata))),
+        ("disk", say_bytes(metadata.disk_bytes)),
+        ("free", room_in_words(metadata)),
         ("memory", say_bytes(metadata.memory_bytes)),
         ("changes", format!("{} of a group's leader", metadata.leader_changes)),
     ];
@@ -179,13 +180,12 @@ fn node_view(status: &StatusResponse) -> NodeView<'_> {
 }
 
 fn room_in_words(node: &Metadata<'_>) -> String {
-    let left = format!("{} free", say_bytes(node.free_bytes));
+    let (free, kept) = (say_bytes(node.free_bytes), say_bytes(node.reserve_bytes));
     match node.room {
-        "low" => {
-            format!("{left}, LESS than the {} that it keeps free: others should lead", say_bytes(node.reserve_bytes))
-        }
-        "exhausted" => format!("{left}, FULL: it takes nothing until there is room"),
-        _ => left,
+        "" => "unknown".to_owned(),
+        "low" => format!("{free}: LESS than the {kept} that it keeps free, others should lead"),
+        "exhausted" => format!("{free}: FULL, it takes nothing until there is room"),
+        _ => format!("{free}, of which it keeps {kept}"),
     }
 }
 

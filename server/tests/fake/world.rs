@@ -310,6 +310,7 @@ impl World {
             uptime_ms: 125_000,
             disk_bytes: 12_897_484,
             memory_bytes: 2_048,
+            room: Some(proto::Room { free_bytes: 5 << 30, reserve_bytes: 256 << 20, level: "enough".to_owned() }),
             ..proto::StatusResponse::default()
         }
     }
