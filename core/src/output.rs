@@ -58,6 +58,9 @@ pub enum Event {
     DiskBack(u64),
     /// The disks have less room left than before, or more again.
     RoomChanged(Room, RoomLevel),
+    /// What is on this node's disks is not what it wrote, or less: it must not go on with it. Said before `Failed`, or alone if the shard
+    /// itself could go on. The node should stop, leave, and join anew.
+    Damaged(String),
     /// The shard serves no more: why. The node should stop.
     Failed(String),
     /// A snapshot is being sent.

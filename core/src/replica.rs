@@ -269,11 +269,14 @@ impl Replica {
             return;
         }
         if let Err(refused) = self.raft.step(from, message) {
-            let why = match refused {
-                Refused::Malformed(why) => why,
-                Refused::RolledBack => "its leader confirmed entries that are gone here: this disk was rolled back",
+            let event = match refused {
+                Refused::Malformed(why) => Event::RefusedMessage(from, self.group, why),
+                Refused::RolledBack => Event::Damaged(format!(
+                    "group {}: its leader confirmed entries that are gone here: the disk was rolled back",
+                    self.group
+                )),
             };
-            turn.out.push(Output::Report(Event::RefusedMessage(from, self.group, why)));
+            turn.out.push(Output::Report(event));
         }
     }
 

@@ -23,6 +23,7 @@ use crate::retention::Retention;
 use crate::room::{Rooms, Verdict};
 use crate::spread::Offer;
 use crate::storage::{AppliedClock, SnapshotMeta, StorageDone};
+use crate::store::StoreError;
 use crate::system::Members;
 use crate::types::{GroupId, NodeId, RequestId, Tick, Ticket};
 use crate::wire::{Body, Envelope};
@@ -465,7 +466,12 @@ impl Shard {
                 self.tell(members);
                 self.one(now, group, out, |replica, turn| replica.installed(clock, turn));
             }
-            StorageDone::Failed(error) => self.fail(error.to_string(), out),
+            StorageDone::Failed(error) => {
+                if let StoreError::Damaged(_) = error {
+                    out.push(Output::Report(Event::Damaged(error.to_string())));
+                }
+                self.fail(error.to_string(), out);
+            }
         }
     }
 

@@ -64,6 +64,8 @@ pub struct Joined {
     pub node: u64,
     /// All members, this one too.
     pub members: Vec<Member>,
+    /// It was another member before, whose files were damaged: settings that were given to found that one are no contradiction.
+    pub repaired: bool,
 }
 
 /// A node's settings. What a data directory is made with stays: later, a setting that says otherwise is refused, and none

@@ -18,6 +18,7 @@ use crate::mail::Mail;
 use crate::peer_link::PeerLink;
 use crate::runtime;
 use crate::shard_handle::ShardHandle;
+use crate::shared::Ending;
 
 /// How long to wait before a segment that could not be made (a full disk) is tried again.
 const PREPARE_RETRY: Duration = Duration::from_millis(500);
@@ -176,7 +177,12 @@ impl ShardEffects {
         match event {
             Event::Failed(why) => {
                 tracing::error!(shard, why, "the shard serves no more");
-                self.handle.node.shared.fail(why.clone());
+                self.handle.node.shared.end(Ending::Failed(why.clone()));
+                self.handle.arrived.notify();
+            }
+            Event::Damaged(why) => {
+                tracing::error!(shard, why, "what is on disk is not what was written");
+                self.handle.node.shared.end(Ending::Damaged(why.clone()));
                 self.handle.arrived.notify();
             }
             Event::DiskHangs => {

@@ -1,16 +1,16 @@
 //! Who a node is: drawn or agreed on once, when its data directory is made, and never changed by a flag afterwards.
 //!
 //! `identity.json` says it; `peers.json` keeps the incarnation of every peer that was met, so that one that lost its disk is
-//! recognised. Both are replaced atomically and synced.
+//! recognised; `members.json` keeps where the others are.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use drey_core::system::{Founder, check_name};
+use drey_core::system::{Founder, Members, check_name};
 use drey_core::wire::handshake::Acquaintances;
 use drey_core::{ClusterId, Incarnation, NodeId, limits};
 use serde::{Deserialize, Serialize};
@@ -18,12 +18,16 @@ use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::config::{Config, Engine, FoundingMember, Joined};
+use crate::notes;
+use crate::store::is_absent_or_empty;
 
 const FORMAT: u32 = 1;
 const NAME_DEFAULT: &str = "n1";
 const GROUPS_DEFAULT: u32 = 16;
 const IDENTITY_FILE: &str = "identity.json";
 const PEERS_FILE: &str = "peers.json";
+/// Who the members were when that changed last: whom to ask if all else is damaged.
+const MEMBERS_FILE: &str = "members.json";
 /// Drawn before a node joins, so that joining can be repeated.
 const JOINING_FILE: &str = "joining.json";
 /// In the log's directory: whose log it is.
@@ -63,6 +67,9 @@ pub struct Identity {
     /// It joined a cluster that was there before.
     #[serde(default)]
     pub joined: bool,
+    /// It was another member before, whose files were damaged.
+    #[serde(default)]
+    repaired: bool,
     /// It left its cluster: no id is used twice, so that nothing can start here any more.
     #[serde(default)]
     left: bool,
@@ -100,6 +107,9 @@ pub enum IdentityError {
     /// The log is not where it should be, or another's.
     #[error("{0}")]
     Log(String),
+    /// A part of what makes the directory that of a node is gone.
+    #[error("{0}")]
+    Lost(String),
     /// A flag contradicts the data directory.
     #[error("{0}")]
     Contradiction(String),
@@ -151,23 +161,24 @@ impl Identity {
         if let Some(identity) = Identity::load(&path)? {
             identity.is_in_use(&config.data_dir)?;
             identity.agree(config)?;
-            identity.owns_log(log_dir)?;
+            identity.owns_log(log_dir).map_err(|error| lost(error, config))?;
             return Ok((identity, false));
         }
+        holds_no_store(&config.data_dir)?;
         let identity = match &config.joined {
             Some(joined) => Identity::join(config, joined)?,
             None => Identity::found(config, address)?,
         };
         // The log's mark comes first: a node that knows who it is has a log.
-        identity.mark_log(log_dir, &path)?;
-        replace(&path, &json(&path, &identity)?)?;
+        identity.mark_log(log_dir, &path).map_err(|error| lost(error, config))?;
+        notes::save(&path, &identity)?;
         Ok((identity, true))
     }
 
     /// Notes that the node has left its cluster, durably.
     pub(crate) fn leave(&self, data_dir: &Path) -> Result<(), IdentityError> {
         let path = data_dir.join(IDENTITY_FILE);
-        replace(&path, &json(&path, &Identity { left: true, ..self.clone() })?)
+        notes::save(&path, &Identity { left: true, ..self.clone() })
     }
 
     fn is_in_use(&self, data_dir: &Path) -> Result<(), IdentityError> {
@@ -183,17 +194,10 @@ impl Identity {
     }
 
     fn load(path: &Path) -> Result<Option<Identity>, IdentityError> {
-        let path = path.to_owned();
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(IdentityError::Io { operation: "read", path, source }),
-        };
-        let identity: Identity = serde_json::from_slice(&bytes)
-            .map_err(|error| IdentityError::Damaged { path: path.clone(), reason: error.to_string() })?;
+        let Some(identity) = notes::load::<Identity>(path)? else { return Ok(None) };
         if u128::from_str_radix(&identity.cluster, 16).is_err() || identity.format != FORMAT {
             let reason = "unknown format or cluster id".into();
-            return Err(IdentityError::Damaged { path, reason });
+            return Err(IdentityError::Damaged { path: path.to_owned(), reason });
         }
         Ok(Some(identity))
     }
@@ -214,6 +218,7 @@ impl Identity {
             engine: config.engine.unwrap_or_default(),
             members: joined.members.clone(),
             joined: true,
+            repaired: joined.repaired,
             left: false,
         })
     }
@@ -277,6 +282,7 @@ impl Identity {
             engine: config.engine.unwrap_or_default(),
             members: members.map(|(member, id)| Member { id, name: member.name, address: member.address }).collect(),
             joined: false,
+            repaired: false,
             left: false,
         })
     }
@@ -297,6 +303,8 @@ impl Identity {
             Config { groups: Some(groups), .. } if *groups != self.groups => {
                 contradicts("groups", &self.groups, groups)
             }
+            // It was repaired by joining anew, and is started as ever.
+            Config { initial_members, .. } if !initial_members.is_empty() && self.joined && self.repaired => Ok(()),
             Config { initial_members, .. } if !initial_members.is_empty() && self.joined => {
                 let directory = config.data_dir.display();
                 Err(IdentityError::Contradiction(format!(
@@ -324,17 +332,12 @@ impl Identity {
     /// A log that was lost, or that is looked for in the wrong place, must not be taken for one that has not begun.
     pub(crate) fn owns_log(&self, log_dir: &Path) -> Result<(), IdentityError> {
         let path = log_dir.join(LOG_OWNER_FILE);
-        let owner = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice::<LogOwner>(&bytes)
-                .map_err(|error| IdentityError::Damaged { path: path.clone(), reason: error.to_string() })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(IdentityError::Log(format!(
-                    "the log of this node is not in {}: say with --log-dir where it is; without it the node's data are lost, \
-                     and it must not start as if they were not",
-                    log_dir.display()
-                )));
-            }
-            Err(source) => return Err(IdentityError::Io { operation: "read", path, source }),
+        let Some(owner) = notes::load::<LogOwner>(&path)? else {
+            return Err(IdentityError::Lost(format!(
+                "the log of this node is not in {}: say with --log-dir where it is; without it the node's data are lost, and it \
+                 must not start as if they were not",
+                log_dir.display()
+            )));
         };
         if owner != self.log_owner() {
             let log_dir = log_dir.display();
@@ -355,16 +358,16 @@ impl Identity {
             source,
         })?;
         if entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().ends_with(".log"))) {
-            return Err(IdentityError::Log(format!(
+            return Err(IdentityError::Lost(format!(
                 "{} holds a log, but {} is missing: restore it from a copy, or give empty directories for a new node",
                 log_dir.display(),
                 identity.display()
             )));
         }
         let path = log_dir.join(LOG_OWNER_FILE);
-        replace(&path, &json(&path, &self.log_owner())?)?;
+        notes::save(&path, &self.log_owner())?;
         // The log's directory, too, must be there after a crash that leaves the identity.
-        sync_parent(log_dir)
+        notes::sync_parent(log_dir)
     }
 
     fn log_owner(&self) -> LogOwner {
@@ -377,6 +380,27 @@ impl Identity {
             self.members.iter().any(|member| member.name == founder.name && member.address == founder.address)
         };
         founders.len() == self.members.len() && founders.iter().all(is_known)
+    }
+}
+
+/// A directory with a store is not that of a new node, whatever else is gone.
+fn holds_no_store(data_dir: &Path) -> Result<(), IdentityError> {
+    let store = data_dir.join("store");
+    if is_absent_or_empty(&store).unwrap_or(false) {
+        return Ok(());
+    }
+    Err(IdentityError::Lost(format!(
+        "{} holds a store, but {} is missing: restore it from a copy, or give an empty directory for a new node",
+        store.display(),
+        data_dir.join(IDENTITY_FILE).display()
+    )))
+}
+
+/// A log that was put on another disk may only not be there now, if that is not mounted.
+fn lost(error: IdentityError, config: &Config) -> IdentityError {
+    match error {
+        IdentityError::Lost(why) if config.log_dir.is_some() => IdentityError::Log(why),
+        error => error,
     }
 }
 
@@ -399,6 +423,7 @@ pub fn look_into(data_dir: &Path) -> Result<DataDir, IdentityError> {
             Ok(if identity.joined { DataDir::Joined } else { DataDir::Founded })
         }
         None => {
+            holds_no_store(data_dir)?;
             fs::create_dir_all(data_dir).map_err(|source| IdentityError::Io {
                 operation: "make",
                 path: data_dir.to_owned(),
@@ -412,66 +437,74 @@ pub fn look_into(data_dir: &Path) -> Result<DataDir, IdentityError> {
 /// The incarnation that a node joins with: drawn once.
 fn incarnation_of(data_dir: &Path) -> Result<u64, IdentityError> {
     let path = data_dir.join(JOINING_FILE);
-    match fs::read(&path) {
-        Ok(bytes) => {
-            serde_json::from_slice(&bytes).map_err(|error| IdentityError::Damaged { path, reason: error.to_string() })
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let incarnation = random_u64()?;
-            replace(&path, &json(&path, &incarnation)?)?;
-            Ok(incarnation)
-        }
-        Err(source) => Err(IdentityError::Io { operation: "read", path, source }),
+    if let Some(incarnation) = notes::load(&path)? {
+        return Ok(incarnation);
     }
+    let incarnation = random_u64()?;
+    notes::save(&path, &incarnation)?;
+    Ok(incarnation)
 }
 
 /// The peers that were met, as they are kept.
 pub(crate) fn load_acquaintances(data_dir: &Path) -> Result<Acquaintances, IdentityError> {
     let path = data_dir.join(PEERS_FILE);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Acquaintances::default()),
-        Err(source) => return Err(IdentityError::Io { operation: "read", path, source }),
-    };
-    let kept: BTreeMap<u64, u64> =
-        serde_json::from_slice(&bytes).map_err(|error| IdentityError::Damaged { path, reason: error.to_string() })?;
+    let kept: BTreeMap<u64, u64> = notes::load(&path)?.unwrap_or_default();
     let incarnations = kept.into_iter().map(|(id, incarnation)| (NodeId(id), Incarnation(incarnation))).collect();
     Ok(Acquaintances { incarnations })
 }
 
 /// Keeps the peers that were met, durably.
 pub(crate) fn save_acquaintances(data_dir: &Path, met: &Acquaintances) -> Result<(), IdentityError> {
-    let path = data_dir.join(PEERS_FILE);
     let kept: BTreeMap<u64, u64> = met.incarnations.iter().map(|(id, incarnation)| (id.0, incarnation.0)).collect();
-    let text = serde_json::to_vec(&kept)
-        .map_err(|error| IdentityError::Damaged { path: path.clone(), reason: error.to_string() })?;
-    replace(&path, &text)
+    notes::save(&data_dir.join(PEERS_FILE), &kept)
 }
 
-fn json(path: &Path, content: &impl Serialize) -> Result<Vec<u8>, IdentityError> {
-    serde_json::to_vec_pretty(content)
-        .map_err(|error| IdentityError::Damaged { path: path.to_owned(), reason: error.to_string() })
+/// Keeps who the members are: those to be asked if the rest of the directory is of no use any more.
+pub(crate) fn save_members(data_dir: &Path, members: &Members) -> Result<(), IdentityError> {
+    let member = |member: &drey_core::system::Member| Member {
+        id: member.id.0,
+        name: member.name.clone(),
+        address: member.address.clone(),
+    };
+    let kept: Vec<Member> = members.iter().map(member).collect();
+    notes::save(&data_dir.join(MEMBERS_FILE), &kept)
 }
 
-/// Writes a file so that after a crash it has the old content or the new.
-fn replace(path: &Path, content: &[u8]) -> Result<(), IdentityError> {
-    let failed = |operation| move |source| IdentityError::Io { operation, path: path.to_owned(), source };
-    let unfinished = path.with_extension("new");
-    let mut file = File::create(&unfinished).map_err(failed("create"))?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed("write"))?;
-    fs::rename(&unfinished, path).map_err(failed("replace"))?;
-    sync_parent(path)
+/// Who the node of a directory was and who the others are, as far as its files still tell.
+#[cfg(feature = "join")]
+pub(crate) struct Remains {
+    pub cluster: String,
+    pub node: u64,
+    pub engine: Option<Engine>,
+    /// This node, too.
+    pub members: Vec<Member>,
 }
 
-/// Syncs the directory that a path is in, and with it the path's name.
-fn sync_parent(path: &Path) -> Result<(), IdentityError> {
-    // A relative path of one part has an empty parent.
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent).and_then(|parent| parent.sync_all()).map_err(|source| IdentityError::Io {
-        operation: "sync the directory of",
-        path: path.to_owned(),
-        source,
-    })
+#[cfg(feature = "join")]
+impl Remains {
+    /// What is known of the node in `data_dir`, whose log is in `log_dir`. None: too little.
+    pub fn of(data_dir: &Path, log_dir: &Path) -> Option<Remains> {
+        let identity = Identity::of(data_dir).ok().flatten();
+        let owner = notes::load::<LogOwner>(&log_dir.join(LOG_OWNER_FILE)).ok().flatten();
+        let (cluster, node) = match (&identity, owner) {
+            (Some(identity), _) => (identity.cluster.clone(), identity.node),
+            (None, Some(owner)) => (owner.cluster, owner.node),
+            (None, None) => return None,
+        };
+        let known = notes::load::<Vec<Member>>(&data_dir.join(MEMBERS_FILE)).ok().flatten();
+        let members = known.or_else(|| identity.as_ref().map(|identity| identity.members.clone()))?;
+        let engine = identity.map(|identity| identity.engine);
+        Some(Remains { cluster, node, engine, members })
+    }
+}
+
+/// Removes all that makes a directory that of a node, but for what it holds of other kinds. Its log and store are the caller's.
+#[cfg(feature = "join")]
+pub(crate) fn forget(data_dir: &Path, log_dir: &Path) -> Result<(), IdentityError> {
+    for file in [IDENTITY_FILE, PEERS_FILE, JOINING_FILE, MEMBERS_FILE] {
+        notes::remove(&data_dir.join(file))?;
+    }
+    notes::remove(&log_dir.join(LOG_OWNER_FILE))
 }
 
 /// From the operating system.

@@ -87,9 +87,20 @@ impl Node {
     /// # Errors
     /// See [`JoinError`]. Joining can be repeated: the node keeps what place it got.
     pub fn join(
+        config: Config,
+        seeds: &[String],
+        within: Duration,
+        tell: impl FnMut(&JoinAttempt) + Send,
+    ) -> Result<Node, JoinError> {
+        Node::join_as(config, seeds, within, false, tell)
+    }
+
+    /// As [`Node::join`]. `repaired`: it was another member before, whose files were damaged.
+    pub(crate) fn join_as(
         mut config: Config,
         seeds: &[String],
         within: Duration,
+        repaired: bool,
         tell: impl FnMut(&JoinAttempt) + Send,
     ) -> Result<Node, JoinError> {
         match look_into(&config.data_dir)? {
@@ -111,7 +122,7 @@ impl Node {
                         Err(JoinError::Invalid("the thread that asks for a place has panicked".to_owned()))
                     })
                 })?;
-                config.joined = Some(joined(answer));
+                config.joined = Some(joined(answer, repaired));
             }
         }
         Ok(Node::start(config)?)
@@ -207,7 +218,7 @@ fn may_work_later(code: Code) -> bool {
     code.nothing_was_proposed() || code.outcome_is_unknown() && code != Code::Internal
 }
 
-fn joined(answer: JoinResponse) -> Joined {
+fn joined(answer: JoinResponse, repaired: bool) -> Joined {
     let member = |member: proto::Member| Member { id: member.id, name: member.name, address: member.address };
     Joined {
         cluster: answer.cluster,
@@ -215,5 +226,6 @@ fn joined(answer: JoinResponse) -> Joined {
         groups: answer.groups,
         node: answer.id,
         members: answer.members.into_iter().map(member).collect(),
+        repaired,
     }
 }

@@ -10,17 +10,21 @@ mod identity;
 mod inspect;
 #[cfg(feature = "join")]
 mod join;
+mod keeper;
 pub mod listener;
 pub mod lock;
 pub mod log_files;
 mod mail;
 pub mod mailbox;
 mod node;
+mod notes;
 pub mod notify;
 mod peer_link;
 pub mod probe;
 mod quorum;
 mod recovery;
+#[cfg(feature = "join")]
+mod repair;
 pub mod resolve;
 pub mod room;
 mod roster;
@@ -40,6 +44,8 @@ pub use inspect::{Files, Finding};
 pub use join::{JoinAttempt, JoinError};
 pub use listener::BindError;
 pub use lock::LockError;
-pub use node::{Node, StartError};
+pub use node::{EndError, Node, StartError};
+#[cfg(feature = "join")]
+pub use repair::{Repair, RepairAttempt, RepairError};
 pub use shard_handle::ShardHandle;
 pub use status::NodeStatus;

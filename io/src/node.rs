@@ -12,7 +12,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use drey_core::log::{Damage, RecoveredLog, SegmentId};
 use drey_core::storage::{StorageJob, StorageWorker};
-use drey_core::store::{MemoryStore, Store};
+use drey_core::store::{MemoryStore, Store, StoreError};
 use drey_core::system::Members;
 use drey_core::{NodeId, RecoverError, Shard, ShardId, start_shard};
 use thiserror::Error as ThisError;
@@ -21,12 +21,12 @@ use crate::config::{Config, ConnectionHandler, Engine};
 use crate::effects::ShardEffects;
 use crate::handle::Handle;
 use crate::identity::{self, Identity, IdentityError};
+use crate::keeper::Keeper;
 use crate::listener::{BindError, BoundListener, Listener};
 use crate::lock::{DirectoryLock, LockError};
 use crate::log_files::{LogDirectory, LogFileError};
 use crate::mail::{MAIL_MAX, Mail};
 use crate::mailbox::{Mailbox, Sender, mailbox};
-use crate::room::Lookout;
 use crate::roster::Roster;
 use crate::runtime::{self, ExecutorConfig, Executors};
 use crate::shard_handle::ShardHandle;
@@ -65,6 +65,8 @@ pub enum StartError {
     MemoryOnly { name: String, joined: bool, source: RecoverError },
     #[error("the store in {path} cannot be opened: {reason}")]
     Store { path: String, reason: String },
+    #[error("the store in {path} is damaged ({reason}): remove this member and let it join anew")]
+    DamagedStore { path: String, reason: String },
     #[error(transparent)]
     Executors(#[from] runtime::StartError),
     #[error("{0}")]
@@ -73,14 +75,48 @@ pub enum StartError {
     Io { operation: String, source: std::io::Error },
 }
 
+impl StartError {
+    /// Whether what is on disk is not what was written, or less. The node must not go on with that, and can join its cluster anew.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            StartError::Damaged(_)
+            | StartError::Recover(_)
+            | StartError::DamagedStore { .. }
+            | StartError::Identity(IdentityError::Damaged { .. } | IdentityError::Lost(_)) => true,
+            StartError::IoUring(_)
+            | StartError::Bind(_)
+            | StartError::Locked(_)
+            | StartError::Identity(_)
+            | StartError::LogFile(_)
+            | StartError::Store { .. }
+            // That is as it was chosen.
+            | StartError::MemoryOnly { .. }
+            | StartError::Executors(_)
+            | StartError::Invalid(_)
+            | StartError::Io { .. } => false,
+        }
+    }
+}
+
+/// Why a node ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+pub enum EndError {
+    /// It could not go on. It may be started again.
+    #[error("{0}")]
+    Failed(String),
+    /// What is on its disks is not what it wrote, or less. It must not go on with that, and can join its cluster anew.
+    #[error("{0}")]
+    Damaged(String),
+}
+
 /// A running node. Dropping it lets it run on; [`Node::stop`] ends it.
 pub struct Node {
     handle: Handle,
     address: SocketAddr,
     listener: Option<Listener>,
-    executors: Executors<Option<String>>,
+    executors: Executors<Option<EndError>>,
     storage_threads: Vec<JoinHandle<()>>,
-    _lookout: Lookout,
+    _keeper: Keeper,
     _lock: DirectoryLock,
 }
 
@@ -170,7 +206,7 @@ impl Node {
             });
         }
         drop(log);
-        let lookout = Lookout::start(config.clone(), handle.mailboxes.clone())
+        let keeper = Keeper::start(config.clone(), handle.clone())
             .map_err(|source| StartError::Io { operation: "start a thread".into(), source })?;
         let executor_config = ExecutorConfig::new("drey-shard");
         let executors = runtime::start(&executor_config, bodies.into_iter().map(run_body).collect())?;
@@ -183,15 +219,7 @@ impl Node {
                 let _ = deliver_to[next].send(Mail::Connection(connection));
             })
             .map_err(|source| StartError::Io { operation: "accept connections".into(), source })?;
-        Ok(Node {
-            handle,
-            address,
-            listener: Some(listener),
-            executors,
-            storage_threads,
-            _lookout: lookout,
-            _lock: lock,
-        })
+        Ok(Node { handle, address, listener: Some(listener), executors, storage_threads, _keeper: keeper, _lock: lock })
     }
 
     /// Where it listens.
@@ -205,7 +233,7 @@ impl Node {
     }
 
     /// Stops the node and waits until all is on disk and closed. The error: it had stopped by itself, for this reason.
-    pub fn stop(mut self) -> Result<(), String> {
+    pub fn stop(mut self) -> Result<(), EndError> {
         self.handle.begin_stop();
         if let Some(listener) = self.listener.take() {
             listener.stop();
@@ -214,8 +242,8 @@ impl Node {
     }
 
     /// Waits until the node stops: after [`Handle::begin_stop`], or by itself, for the reason that is the error.
-    pub fn wait(self) -> Result<(), String> {
-        let Node { listener, executors, storage_threads, _lookout, _lock, .. } = self;
+    pub fn wait(self) -> Result<(), EndError> {
+        let Node { listener, executors, storage_threads, _keeper, _lock, .. } = self;
         let outcomes = executors.join();
         if let Some(listener) = listener {
             listener.stop();
@@ -226,7 +254,7 @@ impl Node {
             match outcome {
                 Ok(None) => {}
                 Ok(Some(why)) => return Err(why),
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(EndError::Failed(error.to_string())),
             }
         }
         Ok(())
@@ -258,9 +286,11 @@ fn recover_log(directory: &LogDirectory, identity: &Identity) -> Result<Recovere
 }
 
 fn open_store(engine: Engine, path: &Path) -> Result<AnyStore, StartError> {
-    without_panic(|| AnyStore::open(engine, path))
-        .flatten()
-        .map_err(|error| StartError::Store { path: path.display().to_string(), reason: error.to_string() })
+    let path_text = || path.display().to_string();
+    without_panic(|| AnyStore::open(engine, path)).flatten().map_err(|error| match error {
+        StoreError::Failed(reason) => StartError::Store { path: path_text(), reason },
+        StoreError::Damaged(reason) => StartError::DamagedStore { path: path_text(), reason },
+    })
 }
 
 /// Of the engine `memory`, a log that does not begin at the beginning is no damage.
@@ -293,7 +323,7 @@ fn start_storage<S: Store>(
 /// Runs on the executor's thread.
 fn run_body(
     body: Body,
-) -> impl FnOnce(runtime::ExecutorContext) -> std::pin::Pin<Box<dyn Future<Output = Option<String>>>> + Send {
+) -> impl FnOnce(runtime::ExecutorContext) -> std::pin::Pin<Box<dyn Future<Output = Option<EndError>>>> + Send {
     move |context| {
         Box::pin(async move {
             let shard = ShardId(context.index as u32);

@@ -1,18 +1,10 @@
-//! How much room the file systems of a node have left, looked at every now and then.
+//! How much room the file systems of a node have left.
 
 use std::path::Path;
-use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use drey_core::Room;
 
 use crate::config::Config;
-use crate::mail::Mail;
-use crate::mailbox::Sender;
-
-/// How often: within that nobody writes so much that a reserve of some hundred MiB would be gone.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What the file systems of a node with this configuration have left, whether it runs or not.
 pub fn look(config: &Config) -> Room {
@@ -39,42 +31,6 @@ fn free_bytes(directory: &Path) -> Option<u64> {
     let directory = directory.ancestors().find(|at| at.is_dir()).unwrap_or(Path::new("."));
     let stat = rustix::fs::statvfs(directory).ok()?;
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
-/// Looks on a thread of its own, since a hanging disk may not even say how full it is. Ends when it is dropped.
-pub(crate) struct Lookout {
-    // Its end is what the thread waits for.
-    stop: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Lookout {
-    /// Tells all shards at once, and again and again.
-    pub fn start(config: Config, mailboxes: Vec<Sender<Mail>>) -> std::io::Result<Lookout> {
-        tell(&config, &mailboxes);
-        let (stop, stopped) = mpsc::channel();
-        let look = move || {
-            while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK_EVERY) {
-                tell(&config, &mailboxes);
-            }
-        };
-        let thread = thread::Builder::new().name("drey-room".into()).spawn(look)?;
-        Ok(Lookout { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for Lookout {
-    fn drop(&mut self) {
-        self.stop = None;
-        // A thread that a hanging disk holds must not hold up the node's end.
-        self.thread.take_if(|thread| thread.is_finished()).map(JoinHandle::join);
-    }
-}
-
-fn tell(config: &Config, mailboxes: &[Sender<Mail>]) {
-    let room = look(config);
-    // A mailbox that is full gets the next one.
-    mailboxes.iter().for_each(|mailbox| drop(mailbox.send(Mail::Room(room))));
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::effects::ShardEffects;
 use crate::listener::Connection;
 use crate::mail::Mail;
 use crate::mailbox::Mailbox;
+use crate::node::EndError;
 use crate::peer_link;
 use crate::runtime;
 use crate::shard_handle::ShardHandle;
@@ -21,7 +22,7 @@ const HAND_OVER_MS_MAX: u64 = 1_000;
 const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs turns until the node stops. None: as asked. Otherwise why it cannot go on.
-pub(crate) async fn run(mut shard: Shard, mut effects: ShardEffects, tick_ms: u64) -> Option<String> {
+pub(crate) async fn run(mut shard: Shard, mut effects: ShardEffects, tick_ms: u64) -> Option<EndError> {
     let handle = Rc::clone(&effects.handle);
     let ticker = {
         let handle = Rc::clone(&handle);
@@ -47,7 +48,8 @@ pub(crate) async fn run(mut shard: Shard, mut effects: ShardEffects, tick_ms: u6
             ticker.cancel();
             return match ending {
                 Ending::Left => None,
-                Ending::Failed(why) => Some(why.clone()),
+                Ending::Failed(why) => Some(EndError::Failed(why.clone())),
+                Ending::Damaged(why) => Some(EndError::Damaged(why.clone())),
             };
         }
         if handle.stopping.get() {

@@ -52,6 +52,8 @@ pub(crate) enum Ending {
     Left,
     /// It cannot go on.
     Failed(String),
+    /// What is on its disks is not what it wrote.
+    Damaged(String),
 }
 
 impl Shared {
@@ -106,7 +108,7 @@ impl Shared {
                         }
                     }
                 } else {
-                    self.fail(format!("a member of its cluster says: {reason}"));
+                    self.end(Ending::Failed(format!("a member of its cluster says: {reason}")));
                 }
             }
             // A node that founded a cluster of its own just now, and is known as another's member, was that before its disk was
@@ -114,12 +116,12 @@ impl Shared {
             HandshakeError::Mismatch(_)
                 if self.is_new && peer.cluster != self.identity.cluster() && self.identity.members.len() == 1 =>
             {
-                self.fail(format!(
+                self.end(Ending::Failed(format!(
                     "this new node was about to found a cluster of its own, but members of cluster {} know its address as that \
                      of their member {}: if its data directory was lost, remove that member there and start with an empty \
                      directory and --join",
                     peer.cluster, peer.to
-                ));
+                )));
             }
             _ => {}
         }
@@ -132,8 +134,8 @@ impl Shared {
     }
 
     /// Notes why the node stops; the first reason stays.
-    pub fn fail(&self, why: String) {
-        let _ = self.ending.set(Ending::Failed(why));
+    pub fn end(&self, ending: Ending) {
+        let _ = self.ending.set(ending);
     }
 
     pub fn status(&self, shards: Vec<ShardStatus>) -> NodeStatus {

@@ -8,7 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use drey_io::{Config, FoundingMember, JoinAttempt, Node, room};
+use drey_io::{
+    Config, EndError, FoundingMember, JoinAttempt, JoinError, Node, Repair, RepairAttempt, RepairError, StartError,
+    room,
+};
 use futures_lite::future::block_on;
 
 use crate::backend::Shards;
@@ -18,6 +21,8 @@ use stopper::Stopper;
 
 /// How long a new node looks for a member that has a place for it: the cluster may be starting, too.
 const JOIN_WITHIN: Duration = Duration::from_secs(60);
+/// So often a process repairs its node: a disk that is damaged again and again must be seen to.
+const REPAIRS_MAX: usize = 3;
 
 /// Runs a node; returns when it has stopped.
 pub fn run(args: &StartArgs) -> Exit {
@@ -35,36 +40,100 @@ pub fn run(args: &StartArgs) -> Exit {
         Ok(stopper) => stopper,
         Err(error) => return refuse(&format!("signals cannot be handled: {error}"), (Exit::Refused, String::new())),
     };
+    let mut repairs = 0;
     loop {
-        let (why, remedy) = match run_node(config.clone(), args, &stopper) {
-            Ok(()) => return Exit::Done,
-            Err(failure) => failure,
-        };
-        if !room::is_short(&config) {
-            return refuse(&why, remedy);
+        let ended = run_node(config.clone(), args, &stopper);
+        stopper.has_ended();
+        let Some(trouble) = ended.err() else { return Exit::Done };
+        if room::is_short(&config) {
+            // Whatever is missing was not written for want of room: what is on disk is as after a power cut.
+            tracing::error!(why = trouble.why, "the disk is full: the node starts again when there is room");
+            if !stopper.wait_until(|| room::is_there_again(&config)) {
+                return Exit::Done;
+            }
+            tracing::warn!("the disk has room again: the node starts");
+            continue;
         }
-        // Whatever is missing was not written for want of room: what is on disk is as after a power cut.
-        tracing::error!(%why, "the disk is full: the node starts again when there is room");
-        if !stopper.wait_until(|| room::is_there_again(&config)) {
-            return Exit::Done;
+        repairs += 1;
+        if let Err(why) = begin_repair(&config, args, &trouble, repairs) {
+            return refuse(&why, trouble.remedy);
         }
-        tracing::warn!("the disk has room again: the node starts");
     }
 }
 
-/// Runs a node until it stops. The error: why it did not start, or did not go on, and what to do.
-fn run_node(config: Config, args: &StartArgs, stopper: &Stopper) -> Result<(), (String, (Exit, String))> {
-    let started = if args.join.is_empty() {
-        Node::start(config).map_err(|error| (error.to_string(), remedy::of_start(&error, args)))
-    } else {
-        Node::join(config, &args.join, JOIN_WITHIN, say_attempt)
-            .map_err(|error| (error.to_string(), remedy::of_join(&error, args)))
-    };
-    let node = started?;
+/// Why a node did not start, or did not go on.
+struct Trouble {
+    why: String,
+    /// Its exit code, and what to try.
+    remedy: (Exit, String),
+    /// What is on disk is not what was written.
+    is_damage: bool,
+}
+
+/// Runs a node until it stops: one whose repair was begun is repaired first.
+fn run_node(config: Config, args: &StartArgs, stopper: &Stopper) -> Result<(), Trouble> {
+    let node = start_node(config, args)?;
     stopper.stops(node.handle());
     announce(&node, args);
-    let failed = |why| (format!("the node stopped: {why}"), (Exit::Refused, remedy::of_end(args)));
-    node.wait().map_err(failed)
+    node.wait().map_err(|error| Trouble {
+        why: format!("the node stopped: {error}"),
+        remedy: (Exit::Refused, remedy::of_end(args)),
+        is_damage: matches!(error, EndError::Damaged(_)),
+    })
+}
+
+fn start_node(config: Config, args: &StartArgs) -> Result<Node, Trouble> {
+    let of_start = |error: &StartError| Trouble {
+        why: error.to_string(),
+        remedy: remedy::of_start(error, args),
+        is_damage: error.is_damage(),
+    };
+    let of_join = |error: &JoinError| match error {
+        JoinError::Start(error) => of_start(error),
+        error => Trouble { why: error.to_string(), remedy: remedy::of_join(error, args), is_damage: false },
+    };
+    match Repair::pending(&config.data_dir) {
+        Ok(Some(repair)) => repair.run(config, say_repair).map_err(|error| match error {
+            RepairError::Join(error) => of_join(&error),
+            error => Trouble { why: error.to_string(), remedy: remedy::of_repair(args), is_damage: false },
+        }),
+        Err(error) => Err(of_start(&error.into())),
+        Ok(None) if args.join.is_empty() => Node::start(config).map_err(|error| of_start(&error)),
+        Ok(None) => Node::join(config, &args.join, JOIN_WITHIN, say_attempt).map_err(|error| of_join(&error)),
+    }
+}
+
+/// Begins a repair, if it is damage that stopped the node, and the others have what it had. The error: why it stays as it is.
+fn begin_repair(config: &Config, args: &StartArgs, trouble: &Trouble, repairs: usize) -> Result<(), String> {
+    let why = &trouble.why;
+    if !trouble.is_damage {
+        return Err(why.clone());
+    }
+    if args.no_repair {
+        return Err(format!("{why}. It is not repaired, by --no-repair"));
+    }
+    if repairs > REPAIRS_MAX {
+        return Err(format!("{why}. It was repaired {REPAIRS_MAX} times since it was started: see to its disk"));
+    }
+    let repair = Repair::begin(config, why).map_err(|error| format!("{why}. It cannot be repaired: {error}"))?;
+    tracing::error!(
+        why = repair.reason,
+        "damaged: this node gives up its place, and gets all that it had from the others, anew"
+    );
+    Ok(())
+}
+
+/// To people, whatever is logged.
+fn say_repair(attempt: &RepairAttempt) {
+    match attempt {
+        RepairAttempt::NotLetGo(why) => {
+            tracing::warn!(why, "repairing: the others do not let go of what this node was, yet")
+        }
+        RepairAttempt::Cleared => {
+            tracing::warn!("repairing: this node is no member any more, its files are removed, and it joins anew")
+        }
+        RepairAttempt::Joining(attempt) => say_attempt(attempt),
+    }
 }
 
 /// To people, whatever is logged.

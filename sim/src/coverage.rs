@@ -83,6 +83,7 @@ kinds! {
         DiskHangs = Event::DiskHangs,
         DiskBack = Event::DiskBack(_),
         RoomChanged = Event::RoomChanged(..),
+        Damaged = Event::Damaged(_),
         Failed = Event::Failed(_),
         SnapshotSending = Event::SnapshotSending(..),
         SnapshotInstalled = Event::SnapshotInstalled(..),

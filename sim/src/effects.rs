@@ -255,6 +255,7 @@ impl Performer<'_> {
             Event::Truncated(..) => self.shared.coverage.truncations += 1,
             // A failure is found by asking the shard.
             Event::Failed(_)
+            | Event::Damaged(_)
             | Event::DiskBack(_)
             | Event::RoomChanged(..)
             | Event::Follows(..)

@@ -92,7 +92,7 @@ impl Machine {
             last = last.max(keys::generation_of(&key).unwrap_or_default());
             ControlFlow::Break(())
         })?;
-        last.checked_add(1).ok_or_else(|| StoreError(format!("group {} has no generation left", self.group)))
+        last.checked_add(1).ok_or_else(|| StoreError::Failed(format!("group {} has no generation left", self.group)))
     }
 
     /// The group's keys without those of the generations that count, in order.

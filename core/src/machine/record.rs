@@ -178,5 +178,5 @@ impl ValueRecord {
 
 /// A record of the store that cannot be read: the store is damaged.
 pub(crate) fn damaged(key: &[u8], error: DecodeError) -> StoreError {
-    StoreError(format!("a damaged record at key {:?}: {error}", Bytes::copy_from_slice(key)))
+    StoreError::Damaged(format!("a damaged record at key {:?}: {error}", Bytes::copy_from_slice(key)))
 }

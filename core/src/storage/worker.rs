@@ -96,11 +96,11 @@ impl<S: Store> StorageWorker<S> {
     }
 
     fn machine(&self, group: GroupId) -> Result<&Machine, StoreError> {
-        self.machines.get(&group).ok_or_else(|| StoreError(format!("group {group} is not on this shard")))
+        self.machines.get(&group).ok_or_else(|| StoreError::Failed(format!("group {group} is not on this shard")))
     }
 
     fn machine_mut(&mut self, group: GroupId) -> Result<&mut Machine, StoreError> {
-        self.machines.get_mut(&group).ok_or_else(|| StoreError(format!("group {group} is not on this shard")))
+        self.machines.get_mut(&group).ok_or_else(|| StoreError::Failed(format!("group {group} is not on this shard")))
     }
 
     fn apply(
@@ -110,7 +110,7 @@ impl<S: Store> StorageWorker<S> {
         configuration: Option<Bytes>,
     ) -> Result<StorageDone, StoreError> {
         let Some(machine) = self.machines.get_mut(&group) else {
-            return Err(StoreError(format!("group {group} is not on this shard")));
+            return Err(StoreError::Failed(format!("group {group} is not on this shard")));
         };
         let members_before = machine.members().cloned();
         let (writes, replies) = machine.apply(&self.store, entries, configuration)?;
@@ -156,7 +156,7 @@ impl<S: Store> StorageWorker<S> {
             _ => {}
         }
         let Some(machine) = self.machines.get(&group) else {
-            return Err(StoreError(format!("group {group} is not on this shard")));
+            return Err(StoreError::Failed(format!("group {group} is not on this shard")));
         };
         match read {
             ReadOp::Get { bucket, key } => machine.get(&self.store, bucket, key, clock_ms),
@@ -183,7 +183,7 @@ impl<S: Store> StorageWorker<S> {
     fn purge(&mut self, group: GroupId, limit: usize) -> Result<StorageDone, StoreError> {
         let staging = self.staging.get(&group).map(Staging::generation);
         let Some(machine) = self.machines.get_mut(&group) else {
-            return Err(StoreError(format!("group {group} is not on this shard")));
+            return Err(StoreError::Failed(format!("group {group} is not on this shard")));
         };
         let writes = machine.purge(&self.store, limit, staging)?;
         let more = machine.needs_purge();
@@ -200,7 +200,7 @@ impl<S: Store> StorageWorker<S> {
 
     fn snapshot_read(&mut self, ticket: Ticket, bytes_max: usize) -> Result<StorageDone, StoreError> {
         let Some(sending) = self.sending.get_mut(&ticket) else {
-            return Err(StoreError(format!("no snapshot is open under ticket {ticket}")));
+            return Err(StoreError::Failed(format!("no snapshot is open under ticket {ticket}")));
         };
         let (data, last) = sending.read(bytes_max)?;
         Ok(StorageDone::SnapshotChunk { ticket, data, last })
@@ -239,10 +239,12 @@ impl<S: Store> StorageWorker<S> {
     fn snapshot_install(&mut self, group: GroupId, meta: SnapshotMeta) -> Result<StorageDone, StoreError> {
         let complete = self.staging.remove(&group).and_then(Staging::complete);
         let Some((staged, buckets)) = complete else {
-            return Err(StoreError(format!("no whole snapshot of group {group} is there to be installed")));
+            return Err(StoreError::Failed(format!("no whole snapshot of group {group} is there to be installed")));
         };
         if (staged.applied, staged.term) != (meta.index, meta.term) {
-            return Err(StoreError(format!("another snapshot of group {group} is there than is to be installed")));
+            return Err(StoreError::Failed(format!(
+                "another snapshot of group {group} is there than is to be installed"
+            )));
         }
         self.scans.close_group(group);
         let staged = crate::machine::Meta { configuration: meta.configuration.clone(), ..staged };
@@ -251,7 +253,7 @@ impl<S: Store> StorageWorker<S> {
         self.store.persist()?;
         let StorageWorker { machines, store, .. } = self;
         let Some(machine) = machines.get_mut(&group) else {
-            return Err(StoreError(format!("group {group} is not on this shard")));
+            return Err(StoreError::Failed(format!("group {group} is not on this shard")));
         };
         machine.load_rest(store)?;
         let members = machine.members().cloned();

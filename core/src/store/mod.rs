@@ -16,8 +16,24 @@ pub use memory::{MemoryStore, MemoryView};
 
 /// The engine failed. The replica's shard stops serving: an error is never retried as if nothing had been.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Error)]
-#[error("the store failed: {0}")]
-pub struct StoreError(pub String);
+pub enum StoreError {
+    /// The disk, or the engine.
+    #[error("the store failed: {0}")]
+    Failed(String),
+    /// What is on disk is not what was written: it must be fetched anew.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+}
+
+impl StoreError {
+    /// The same, told where.
+    pub fn at(self, place: impl std::fmt::Display) -> StoreError {
+        match self {
+            StoreError::Failed(why) => StoreError::Failed(format!("{place}: {why}")),
+            StoreError::Damaged(why) => StoreError::Damaged(format!("{place}: {why}")),
+        }
+    }
+}
 
 /// A set of changes that is applied whole or not at all. Keys are in order and unique.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

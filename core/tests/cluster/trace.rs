@@ -118,6 +118,7 @@ impl Trace {
             Event::RoomChanged(room, level) => {
                 return self.line(format!("{id}: {} MiB are free, which is {level}", room.free_bytes >> 20));
             }
+            Event::Damaged(why) => return self.line(format!("{id} is damaged: {why}")),
             Event::Failed(why) => return self.line(format!("{id} stops serving: {why}")),
             Event::SnapshotSending(group, to, index) => {
                 (*group, format!("{id} sends {to} a snapshot of entry {index}"))

@@ -21,7 +21,7 @@ pub(crate) enum AnyStore {
 pub(crate) fn without_panic<T>(work: impl FnOnce() -> T) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        StoreError(format!(
+        StoreError::Damaged(format!(
             "the engine panicked, most likely over damaged files: {}",
             said.unwrap_or("it does not say why")
         ))

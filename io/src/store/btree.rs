@@ -7,8 +7,11 @@
 //! ([`Store`]). What only such commits held is free again at once, so that the file does not grow by their number; but not while a view
 //! is open that is older: under a scan that goes on for long, the file grows with each write.
 //!
-//! redb checks no checksum when it reads a page: damage shows as a wrong value, or as a panic, which ends the shard.
+//! redb checks no checksum when it reads a page. So each value has one behind it, of its key and itself: a wrong one is never told. Other
+//! damage shows as a panic, which ends the shard, or hides a key: of a page that leads to others nothing is checked but at a start, by
+//! [`BtreeStore::verify`].
 
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use drey_core::store::{Read, Store, StoreError, WriteSet};
 use redb::{Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::store::made::make_if_absent;
 
@@ -48,7 +52,7 @@ impl BtreeStore {
     ///
     /// An error means that what is there cannot be used: the state must be fetched anew, from the log or from peers.
     pub fn open(directory: &Path, options: BtreeOptions) -> Result<BtreeStore, StoreError> {
-        let failed = |error: redb::Error| StoreError(format!("{}: {error}", directory.display()));
+        let failed = |error: redb::Error| failed(error).at(directory.display());
         make_if_absent(directory, |unfinished| create(&unfinished.join(FILE))).map_err(failed)?;
         let mut builder = Database::builder();
         builder.set_cache_size(options.cache_bytes);
@@ -59,10 +63,10 @@ impl BtreeStore {
     /// Checks every page. Only this handle may be there.
     pub(super) fn verify(&mut self) -> Result<(), StoreError> {
         let database = Arc::get_mut(&mut self.database)
-            .ok_or_else(|| StoreError("it cannot be checked while others have it open".into()))?;
+            .ok_or_else(|| StoreError::Failed("it cannot be checked while others have it open".into()))?;
         match database.check_integrity() {
             Ok(true) => Ok(()),
-            Ok(false) => Err(StoreError("it was damaged; the engine has gone back to what was whole".into())),
+            Ok(false) => Err(StoreError::Damaged("it was damaged; the engine has gone back to what was whole".into())),
             Err(error) => Err(failed(error)),
         }
     }
@@ -76,9 +80,15 @@ impl BtreeStore {
         let transaction = begin(&self.database, Durability::None)?;
         {
             let mut table = transaction.open_table(TABLE)?;
+            let mut kept = Vec::new();
             for (key, change) in &writes.changes {
                 match change {
-                    Some(value) => drop(table.insert(&key[..], &value[..])?),
+                    Some(value) => {
+                        kept.clear();
+                        kept.extend_from_slice(value);
+                        kept.extend_from_slice(&check_of(key, value));
+                        drop(table.insert(&key[..], &kept[..])?);
+                    }
                     None => drop(table.remove(&key[..])?),
                 }
             }
@@ -123,7 +133,7 @@ impl BtreeView {
 impl Read for BtreeView {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let value = ReadableTable::get(self.table()?, key).map_err(failed)?;
-        Ok(value.map(|value| Bytes::copy_from_slice(value.value())))
+        value.map(|value| checked(key, value.value())).transpose()
     }
 
     fn scan(
@@ -139,7 +149,7 @@ impl Read for BtreeView {
         let mut pairs = ReadableTable::range::<&[u8]>(self.table()?, start..end).map_err(failed)?;
         while let Some(pair) = if reverse { pairs.next_back() } else { pairs.next() } {
             let (key, value) = pair.map_err(failed)?;
-            if visit(Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value())).is_break() {
+            if visit(Bytes::copy_from_slice(key.value()), checked(key.value(), value.value())?).is_break() {
                 return Ok(());
             }
         }
@@ -181,5 +191,30 @@ impl Store for BtreeStore {
 }
 
 fn failed(error: impl Into<redb::Error>) -> StoreError {
-    StoreError(error.into().to_string())
+    let error = error.into();
+    let is_damage = match &error {
+        redb::Error::Corrupted(_) | redb::Error::RepairAborted | redb::Error::UpgradeRequired(_) => true,
+        redb::Error::TableDoesNotExist(_) | redb::Error::TableTypeMismatch { .. } => true,
+        redb::Error::Io(error) => matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData),
+        _ => false,
+    };
+    if is_damage { StoreError::Damaged(error.to_string()) } else { StoreError::Failed(error.to_string()) }
+}
+
+/// The bytes behind each value: a hash of its key and itself.
+const CHECK_BYTES: usize = 4;
+
+fn check_of(key: &[u8], value: &[u8]) -> [u8; CHECK_BYTES] {
+    (xxh3_64_with_seed(value, xxh3_64(key)) as u32).to_le_bytes()
+}
+
+/// A value without its check, if that fits.
+fn checked(key: &[u8], found: &[u8]) -> Result<Bytes, StoreError> {
+    match found.split_last_chunk() {
+        Some((value, check)) if *check == check_of(key, value) => Ok(Bytes::copy_from_slice(value)),
+        _ => Err(StoreError::Damaged(format!(
+            "the value of key {:?} is not what was written",
+            Bytes::copy_from_slice(key)
+        ))),
+    }
 }

@@ -9,6 +9,7 @@
 //!
 //! What fjall would panic on (an empty key, one of more than 65,535 bytes) is refused here before it is asked.
 
+use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -56,7 +57,7 @@ impl LsmStore {
     ///
     /// An error means that what is there cannot be used: the state must be fetched anew, from the log or from peers.
     pub fn open(directory: &Path, options: LsmOptions) -> Result<LsmStore, StoreError> {
-        let failed = |error| StoreError(format!("{}: {error}", directory.display()));
+        let failed = |error| failed(error).at(directory.display());
         // fjall cannot open what it left half made.
         make_if_absent(directory, |unfinished| open(unfinished, options)?.database.persist(PersistMode::SyncAll))
             .map_err(failed)?;
@@ -134,7 +135,7 @@ impl Store for LsmStore {
         let mut batch = self.database.batch();
         for (key, change) in writes.changes {
             if key.is_empty() || key.len() > ENGINE_KEY_BYTES_MAX {
-                return Err(StoreError(format!("a key of {} bytes cannot be kept", key.len())));
+                return Err(StoreError::Failed(format!("a key of {} bytes cannot be kept", key.len())));
             }
             match change {
                 Some(value) => batch.insert(&self.keyspace, &key[..], &value[..]),
@@ -164,5 +165,20 @@ fn walk(
 }
 
 fn failed(error: fjall::Error) -> StoreError {
-    StoreError(error.to_string())
+    use fjall::Error;
+    // Of an error that the system made, what it says; any other is about what was read.
+    let cause = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    let system = cause.filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
+    let is_damage = match (&error, system) {
+        (Error::Io(system), _) | (_, Some(system)) => is_of_content(system.kind()),
+        (Error::Poisoned | Error::KeyspaceDeleted | Error::Locked, None) => false,
+        (_, None) => true,
+    };
+    if is_damage { StoreError::Damaged(error.to_string()) } else { StoreError::Failed(error.to_string()) }
+}
+
+/// Files that are missing, too many or too short, or whose content makes no sense; as against a disk that does not answer, or is full.
+fn is_of_content(kind: ErrorKind) -> bool {
+    use ErrorKind::{AlreadyExists, InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound, UnexpectedEof};
+    matches!(kind, NotFound | AlreadyExists | UnexpectedEof | InvalidData | InvalidInput | IsADirectory | NotADirectory)
 }

@@ -54,6 +54,9 @@ pub struct StartArgs {
     /// What to keep free on the disks: with less, others lead, and writes that need room are refused if no majority has it; 0 to fill them
     #[arg(long, env = "DREY_MIN_FREE_DISK", value_name = "BYTES", default_value = "256MiB", value_parser = super::size::parse, hide_env_values = true)]
     pub min_free_disk: u64,
+    /// Stop if files are damaged, instead of getting from the others anew what they held
+    #[arg(long, env = "DREY_NO_REPAIR", hide_env_values = true)]
+    pub no_repair: bool,
     /// Stop when this process, which started the node, is gone
     #[arg(long, value_name = "PID", hide = true)]
     pub parent: Option<u32>,

@@ -20,10 +20,11 @@ pub(super) fn of_start(error: &StartError, args: &StartArgs) -> (Exit, String) {
             (Exit::Refused, format!("drey start --data-dir {directory} --log-dir DIR"))
         }
         StartError::Identity(IdentityError::Left { .. }) => (Exit::Refused, join_anew(args)),
-        StartError::Identity(IdentityError::Damaged { .. })
+        StartError::Identity(IdentityError::Damaged { .. } | IdentityError::Lost(_))
         | StartError::Damaged(_)
         | StartError::Recover(_)
         | StartError::Store { .. }
+        | StartError::DamagedStore { .. }
         | StartError::MemoryOnly { .. } => (Exit::Refused, replace(args)),
         StartError::Identity(IdentityError::Io { .. })
         | StartError::Locked(LockError::Io { .. })
@@ -43,6 +44,11 @@ pub(super) fn of_join(error: &JoinError, args: &StartArgs) -> (Exit, String) {
         JoinError::NoAnswer { .. } => (Exit::Unavailable, format!("drey cluster --server {}", args.join.join(","))),
         JoinError::Start(error) => of_start(error, args),
     }
+}
+
+/// Of one whose repair does not come to an end.
+pub(super) fn of_repair(args: &StartArgs) -> (Exit, String) {
+    (Exit::Refused, replace(args))
 }
 
 /// Of a node that ran, and could not go on.

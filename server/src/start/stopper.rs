@@ -13,6 +13,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct State {
     node: Option<Handle>,
+    /// Somebody waits who will look.
+    waits: bool,
     asked: bool,
 }
 
@@ -21,7 +23,7 @@ struct State {
 pub(super) struct Stopper(Arc<(Mutex<State>, Condvar)>);
 
 impl Stopper {
-    /// Listens to SIGINT and SIGTERM: the first one asks, the second one insists.
+    /// Listens to SIGINT and SIGTERM: the first one asks, the second one insists. Without a node to be asked the first one does.
     pub fn start() -> std::io::Result<Stopper> {
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let stopper = Stopper::default();
@@ -36,7 +38,7 @@ impl Stopper {
         Ok(stopper)
     }
 
-    /// Whether it was asked before.
+    /// Asks. True: nobody was there to be asked, or has been asked before.
     fn ask(&self) -> bool {
         let (state, changed) = &*self.0;
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,7 +46,13 @@ impl Stopper {
             node.begin_stop();
         }
         changed.notify_all();
-        std::mem::replace(&mut state.asked, true)
+        let is_heard = state.node.is_some() || state.waits;
+        std::mem::replace(&mut state.asked, true) || !is_heard
+    }
+
+    /// The node has ended.
+    pub fn has_ended(&self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).node = None;
     }
 
     /// From now on it is this node that stops.
@@ -60,10 +68,11 @@ impl Stopper {
     pub fn wait_until(&self, mut is_so: impl FnMut() -> bool) -> bool {
         let (state, changed) = &*self.0;
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.node = None;
+        state.waits = true;
         while !state.asked && !is_so() {
             (state, _) = changed.wait_timeout(state, LOOK_EVERY).unwrap_or_else(PoisonError::into_inner);
         }
+        state.waits = false;
         !state.asked
     }
 }
@@ -77,9 +86,15 @@ mod tests {
         let stopper = Stopper::default();
         assert!(stopper.wait_until(|| true));
         let asking = stopper.clone();
-        let asker = std::thread::spawn(move || asking.ask());
+        let asker = std::thread::spawn(move || {
+            while !asking.0.0.lock().expect("it is whole").waits {
+                std::thread::yield_now();
+            }
+            asking.ask()
+        });
         assert!(!stopper.wait_until(|| false));
         assert!(!asker.join().expect("it asks"), "for the first time");
         assert!(stopper.ask(), "and then it insists");
+        assert!(Stopper::default().ask(), "nobody is there");
     }
 }

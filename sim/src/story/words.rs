@@ -237,6 +237,7 @@ fn reported(host: usize, event: &Reported) -> Option<Event> {
         Reported::DiskHangs => Event::new(host, Topic::Fault, "disk hangs"),
         Reported::DiskBack(after_ms) => Event::new(host, Topic::Fault, format!("disk is back after {after_ms} ms")),
         Reported::RoomChanged(_, level) => Event::new(host, Topic::Fault, format!("room is {level}")),
+        Reported::Damaged(why) => Event::new(host, Topic::Process, format!("damaged: {why}")),
         Reported::Failed(why) => Event::new(host, Topic::Process, format!("failed: {why}")),
         Reported::SnapshotSending(group, to, index) => {
             said(Topic::Store, group, format!("sends snapshot {index} to n{to}"))

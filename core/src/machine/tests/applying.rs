@@ -111,7 +111,7 @@ struct Unreadable;
 
 impl Read for Unreadable {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        Err(StoreError(format!("key {key:?} was read")))
+        Err(StoreError::Failed(format!("key {key:?} was read")))
     }
 
     fn scan(
@@ -121,7 +121,7 @@ impl Read for Unreadable {
         _: bool,
         _: &mut dyn FnMut(Bytes, Bytes) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        Err(StoreError("a range was read".to_owned()))
+        Err(StoreError::Failed("a range was read".to_owned()))
     }
 }
 
