@@ -14,8 +14,9 @@ from writers import Writers
 
 BUCKETS = [f"bucket-{number}" for number in range(8)]
 WRITERS = 24
-DISK_BYTES = 700 << 20
-RESERVE_BYTES = 128 << 20
+DISK_BYTES = 1 << 30
+# So much that what is written in the few seconds between two steps does not use it up.
+RESERVE_BYTES = 256 << 20
 LOAD_S = 3
 # Others lead at once, or nearly so.
 LED_BY_OTHERS_WITHIN_S = 10
@@ -45,7 +46,7 @@ def script(cleanup, directory):
     writers = Writers(services, BUCKETS, WRITERS)
     cleanup.callback(writers.stop)
     begun_at = time.monotonic()
-    writers.start(large=True)
+    writers.start(large=False)
     served_again(writers, begun_at, "from the start")
     time.sleep(LOAD_S)
 
