@@ -41,6 +41,7 @@ pub(crate) fn save(path: &Path, content: &impl Serialize) -> Result<(), Identity
 }
 
 /// Removes one, if it is there, so that it stays removed after a crash.
+#[cfg(any(test, feature = "join"))]
 pub(crate) fn remove(path: &Path) -> Result<(), IdentityError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
