@@ -109,7 +109,7 @@ def fill(service, values, cluster):
 
 
 def is_right(service, values):
-    """What is wrong with what a node says, or nothing. All is read twice: all at once, and key by key."""
+    """What is wrong with what a node says, or nothing: a scan of each bucket."""
     for bucket in BUCKETS:
         found = {key: value for key, (value, _) in service.entries(bucket).items()}
         wanted = {key: value for (name, key), value in values.items() if name == bucket}
