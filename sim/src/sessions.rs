@@ -40,6 +40,14 @@ pub enum Settled {
     Unknown,
 }
 
+/// Whether an error says of this attempt that it was not proposed, and never will be.
+pub fn was_not_proposed(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::NoLeader | Error::NotReady(_) | Error::Overloaded(_) | Error::QuotaExceeded(_) | Error::SessionExpired
+    )
+}
+
 impl Sessions {
     /// Gives a write its id. None: there is no session in its group.
     pub fn identify(&mut self, group: GroupId, operation: &mut Operation, deadline_in_ms: u64) -> Option<Repeatable> {
@@ -74,13 +82,7 @@ impl Repeatable {
             Some(Ok(_)) => true,
             None | Some(Err(Error::OutcomeUnknown | Error::DeadlineExceeded)) => false,
             // It says that this attempt was not applied. What of those before?
-            Some(Err(
-                Error::NoLeader
-                | Error::NotReady(_)
-                | Error::Overloaded(_)
-                | Error::QuotaExceeded(_)
-                | Error::SessionExpired,
-            )) => self.attempts == 1,
+            Some(Err(error)) if was_not_proposed(error) => self.attempts == 1,
             // The state machine said so, and would have said so each time.
             Some(Err(_)) => true,
         };

@@ -13,6 +13,7 @@ use drey_core::request::{Operation, Reply};
 
 use crate::checker::Violation;
 use crate::plan::Plan;
+use crate::sessions::was_not_proposed;
 use crate::workload::Workload;
 
 /// What a client sees of the world when it asks or is answered.
@@ -60,13 +61,7 @@ impl<'a> Answer<'a> {
         match answer {
             Some(Ok(reply)) => Answer::Reply(reply),
             None | Some(Err(Error::OutcomeUnknown | Error::DeadlineExceeded)) => Answer::Unknown,
-            Some(Err(
-                Error::NoLeader
-                | Error::NotReady(_)
-                | Error::Overloaded(_)
-                | Error::QuotaExceeded(_)
-                | Error::SessionExpired,
-            )) => Answer::Refused,
+            Some(Err(error)) if was_not_proposed(error) => Answer::Refused,
             Some(Err(error)) => Answer::Error(error),
         }
     }
