@@ -55,23 +55,21 @@ fn an_executor_that_parks_with_runnable_tasks_is_woken() {
         .collect();
     let body = |_| async {
         let started = Instant::now();
-        let mut gap_max = Duration::ZERO;
         // Always runnable, and busy, so that the hogs take the core away at any point. Nothing outside the executor
         // wakes it but the watchdog.
         while started.elapsed() < RUN {
             let turn = Instant::now();
             while turn.elapsed() < WORK {}
             yield_now().await;
-            gap_max = gap_max.max(turn.elapsed());
         }
-        gap_max
     };
-    // The fault catches any one of them in one such run of several; without the watchdog, most runs of so many hang.
+    // The fault catches any one of them in one such run of several, and then for ever: without the watchdog, most runs
+    // of so many hang. How long a turn takes beside the hogs is no measure: that is up to the machine.
     let executors = start(&config, vec![body; 6]).unwrap();
-    let gap_max = join(executors).into_iter().map(Result::unwrap).max();
+    let ended = join(executors);
     hogging.store(false, Ordering::Relaxed);
     hogs.into_iter().for_each(|hog| hog.join().unwrap());
-    assert!(gap_max < Some(Duration::from_secs(1)), "nothing ran for {gap_max:?}");
+    assert!(ended.iter().all(Result::is_ok), "{ended:?}");
 }
 
 /// Deals connections to one executor.
