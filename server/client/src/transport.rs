@@ -90,6 +90,10 @@ fn refused(status: &Status, address: &str) -> (Outcome, Error) {
         .and_then(|value| value.to_str().ok())
         .and_then(Code::from_name)
         .filter(|code| !matches!(code, Code::Unreachable | Code::Unavailable));
+    // Nobody cancels a call but its caller, or a timer that serves the caller's `grpc-timeout`: that was a little faster than ours.
+    if named.is_none() && status.code() == tonic::Code::Cancelled {
+        return timed_out(address);
+    }
     let code = named.unwrap_or_else(|| code_of_status(status.code()));
     let message = match status.message() {
         "" => format!("{address} answered {}", status.code().description()),
@@ -105,10 +109,10 @@ fn code_of_status(code: tonic::Code) -> Code {
         tonic::Code::AlreadyExists => Code::BucketExists,
         tonic::Code::InvalidArgument => Code::InvalidArgument,
         tonic::Code::FailedPrecondition => Code::ConditionFailed,
-        tonic::Code::Unavailable | tonic::Code::Cancelled => Code::Unavailable,
+        tonic::Code::Unavailable => Code::Unavailable,
         tonic::Code::Aborted => Code::OutcomeUnknown,
         tonic::Code::ResourceExhausted => Code::Overloaded,
-        tonic::Code::DeadlineExceeded => Code::DeadlineExceeded,
+        tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => Code::DeadlineExceeded,
         tonic::Code::Unauthenticated => Code::Unauthenticated,
         tonic::Code::PermissionDenied => Code::PermissionDenied,
         tonic::Code::DataLoss => Code::DataLoss,
@@ -165,6 +169,12 @@ mod tests {
         assert_eq!(outcome, Outcome::Refused { code: Code::NoLeader, named: true });
         assert_eq!(error.to_string(), "election under way (no_leader)");
         assert_eq!(error.endpoint.as_deref(), Some("n1:1"));
+    }
+
+    #[test]
+    fn a_servers_timer_may_be_the_faster_one() {
+        let (outcome, error) = classify(&Status::cancelled("Timeout expired"), "n1:1");
+        assert_eq!((outcome, error.code), (Outcome::TimedOut, Code::DeadlineExceeded));
     }
 
     #[test]
