@@ -92,10 +92,10 @@ async fn dial(link: Rc<PeerLink>, handle: Rc<ShardHandle>) {
     let mut last_error = String::new();
     loop {
         let wait_ms = match connect(&handle, peer).await {
-            Ok((stream, number)) => {
+            Ok(Linked { stream, number, format }) => {
                 tracing::info!(peer = peer.name, shard = handle.shard.0, "linked");
                 last_error.clear();
-                link.outbox.borrow_mut().up(number);
+                link.outbox.borrow_mut().up(number, format);
                 handle.push(Input::PeerUp(id));
                 let up = Instant::now();
                 let error = carry(&link, stream).await;
@@ -134,7 +134,14 @@ impl From<String> for LinkError {
     }
 }
 
-async fn connect(handle: &ShardHandle, peer: &Member) -> Result<(TcpStream, u64), LinkError> {
+/// A link that a peer has accepted.
+struct Linked {
+    stream: TcpStream,
+    number: u64,
+    format: u16,
+}
+
+async fn connect(handle: &ShardHandle, peer: &Member) -> Result<Linked, LinkError> {
     let mut stream = connect_to_any(&peer.address)
         .await
         .map_err(|error| LinkError { refused: error.kind() == ErrorKind::ConnectionRefused, why: error.to_string() })?;
@@ -143,7 +150,7 @@ async fn connect(handle: &ShardHandle, peer: &Member) -> Result<(TcpStream, u64)
     let (answer, version) = within(HANDSHAKE_TIMEOUT, read_hello(&mut stream)).await?;
     handle.node.shared.judge(&own, &answer).map_err(|error| error.to_string())?;
     handle.node.shared.heard_version(peer.id, version);
-    Ok((stream, own.link))
+    Ok(Linked { stream, number: own.link, format: own.common_format(&answer) })
 }
 
 /// A name may stand for several addresses, as `localhost` often does: the first that answers will do.
@@ -205,6 +212,7 @@ pub(crate) async fn receive(handle: Rc<ShardHandle>, mut stream: TcpStream) {
             .as_ref()
             .err()
             .map(|error| Refusal { reason: error.to_string(), for_good: matches!(error, HandshakeError::Outcast(_)) });
+        let format = own.common_format(&hello);
         let answer = Hello { refused, ..own };
         stream.write_all(&answer.encode_with_version(VERSION)).await.map_err(|error| error.to_string())?;
         judged.map_err(|error| error.to_string())?;
@@ -219,7 +227,7 @@ pub(crate) async fn receive(handle: Rc<ShardHandle>, mut stream: TcpStream) {
             stop.notified().await;
             Err("the peer is no member any more".to_owned())
         };
-        let outcome = futures_lite::future::or(read_frames(&handle, hello.from, read), stopped).await;
+        let outcome = futures_lite::future::or(read_frames(&handle, hello.from, format, read), stopped).await;
         handle.listeners.borrow_mut().retain(|(_, other)| !other.is(&stop));
         drop(write);
         outcome
@@ -229,8 +237,8 @@ pub(crate) async fn receive(handle: Rc<ShardHandle>, mut stream: TcpStream) {
     }
 }
 
-async fn read_frames(handle: &ShardHandle, from: NodeId, mut read: ReadHalf) -> Result<(), String> {
-    let mut frames = FrameReader::default();
+async fn read_frames(handle: &ShardHandle, from: NodeId, format: u16, mut read: ReadHalf) -> Result<(), String> {
+    let mut frames = FrameReader::of(format);
     let mut buffer = BytesMut::new();
     let mut landing = vec![0; READ_BYTES];
     loop {

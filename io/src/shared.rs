@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use drey_core::limits::REQUESTS_PENDING_MAX;
 use drey_core::request::{LimitStatus, ShardStatus};
+use drey_core::wire::format::FORMAT;
 use drey_core::wire::handshake::{Acquaintances, HandshakeError, Hello, Refusal};
 use drey_core::wire::outbox::OUTBOX_BYTES_MAX;
 use drey_core::{Incarnation, NodeId, ShardId};
@@ -60,6 +61,7 @@ impl Shared {
     /// What this node says first to a peer.
     pub fn hello(&self, to: NodeId, shard: ShardId) -> Hello {
         Hello {
+            format: FORMAT,
             cluster: self.identity.cluster(),
             epoch: self.identity.epoch,
             from: NodeId(self.identity.node),

@@ -50,6 +50,8 @@ pub enum Cause {
     WallClocks,
     /// Nodes that come back with another number of shards.
     Resharding,
+    /// Nodes of an older program.
+    OlderPrograms,
     /// Members that lose their disks.
     LostDisks,
     /// Synced bits that change.
@@ -123,6 +125,7 @@ impl Cause {
             Cause::FailedSyncs => plan.storage.one_fails_in = 0,
             Cause::WallClocks => plan.wall_every_ms = 0,
             Cause::Resharding => plan.reshard = 0,
+            Cause::OlderPrograms => plan.older = 0,
             Cause::LostDisks => plan.disks_are_lost = false,
             Cause::LostBits => plan.bits_are_lost = false,
             Cause::Floods => plan.clients.floods = 0,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use drey_core::system::Members;
+use drey_core::wire::format::FORMAT;
 use drey_core::wire::handshake::{Acquaintances, FIXED_BYTES, HandshakeError, Hello, Standing};
 use drey_core::wire::outbox::{Lost, Outbox};
 use drey_core::wire::redial::Redial;
@@ -36,6 +37,8 @@ pub struct Heard {
     pub down: bool,
     /// A link to the peer stands that did not before.
     pub up: bool,
+    /// It is of an older format than one of its ends.
+    pub is_of_older: bool,
     /// What came in good order.
     pub frames: Vec<HeardFrame>,
     /// Frames that came too late or twice.
@@ -93,15 +96,16 @@ struct Peer {
 }
 
 impl Links {
-    /// Links of a process that has just started, the `start`th of its node.
+    /// Links of a process that has just started, the `start`th of its node, with so many shards, of a program that speaks this format.
     pub fn new(
         (cluster, node, incarnation): (ClusterId, NodeId, Incarnation),
         members: &[(NodeId, usize)],
-        shards: u32,
+        (shards, format): (u32, u16),
         start: u64,
         outbox_bytes_max: usize,
     ) -> Links {
         let own = Hello {
+            format,
             cluster,
             epoch: 0,
             from: node,
@@ -260,7 +264,7 @@ impl Links {
                 heard.late += frames.len() as u64;
                 frames.clear();
             }
-            peer.hear(now_ms, &hello, frames, &mut heard)?;
+            peer.hear(now_ms, (&hello, self.own.common_format(&hello)), frames, &mut heard)?;
         }
         Ok((from.ok_or("an empty datagram")?, heard))
     }
@@ -359,7 +363,13 @@ impl HeardFrame {
 }
 
 impl Peer {
-    fn hear(&mut self, now_ms: u64, hello: &Hello, frames: Vec<Bytes>, heard: &mut Heard) -> Result<(), String> {
+    fn hear(
+        &mut self,
+        now_ms: u64,
+        (hello, format): (&Hello, u16),
+        frames: Vec<Bytes>,
+        heard: &mut Heard,
+    ) -> Result<(), String> {
         let start = hello.link / LINKS_PER_START;
         if start < self.start {
             // Of a process that is gone.
@@ -377,10 +387,11 @@ impl Peer {
         self.heard_ms = now_ms;
         if !self.up {
             (self.up, self.up_ms) = (true, now_ms);
-            self.out.iter_mut().for_each(|outbox| outbox.up(self.link));
+            self.out.iter_mut().for_each(|outbox| outbox.up(self.link, format));
             heard.up = true;
+            heard.is_of_older = format != FORMAT;
         }
-        let reader = self.readers.entry(hello.shard).or_default();
+        let reader = self.readers.entry(hello.shard).or_insert_with(|| frame::FrameReader::of(format));
         for frame in frames {
             match reader.read(frame.clone()).map_err(|error| error.to_string())? {
                 Some(envelopes) => heard.frames.push(HeardFrame { shard: hello.shard, bytes: frame, envelopes }),

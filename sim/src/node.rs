@@ -7,6 +7,7 @@ use drey_core::config::Config;
 use drey_core::log::{LogScan, RecoveredLog};
 use drey_core::placement::shard_of;
 use drey_core::system::Founder;
+use drey_core::wire::format::{FORMAT, FORMAT_OLDEST};
 use drey_core::wire::handshake::Acquaintances;
 use drey_core::{ClusterId, GroupId, Incarnation, NodeId, Room, ShardId, Tick, start_shard};
 
@@ -74,6 +75,8 @@ pub struct Node {
     pub part: Option<Part>,
     plan: Rc<Plan>,
     rng: Rng,
+    /// Decides which program starts.
+    programs: Rng,
     disk: Disk,
     store: SharedStore,
     known: Acquaintances,
@@ -127,6 +130,7 @@ impl Node {
             has_rotted: false,
             is_damaged: false,
             rng,
+            programs: Rng::stream(plan.seed, "program", host as u64),
             plan,
         }
     }
@@ -260,7 +264,7 @@ impl Node {
         let links = Links::new(
             (CLUSTER, part.id, part.incarnation),
             &part.peers,
-            self.shards,
+            (self.shards, self.draw_format()),
             self.starts,
             self.plan.network.outbox_bytes_max,
         );
@@ -280,6 +284,11 @@ impl Node {
         });
         self.process = Some(process);
         true
+    }
+
+    /// What the program speaks that starts: nodes are replaced by newer ones, and by older ones again.
+    fn draw_format(&mut self) -> u16 {
+        if self.programs.chance(self.plan.older) { FORMAT_OLDEST } else { FORMAT }
     }
 
     /// Reads the log and seals it. None: the power failed before that was done.

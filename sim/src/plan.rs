@@ -62,6 +62,8 @@ pub struct Plan {
     pub room_every_ms: u64,
     /// Of the starts behind a death: with another number of shards.
     pub reshard: u32,
+    /// Of all starts: of an older program.
+    pub older: u32,
     /// Of the starts behind a death: with a power cut in the middle.
     pub die_at_start: u32,
     /// Members lose their disks, where members change.
@@ -242,6 +244,7 @@ impl Plan {
             hand_over_every_ms: 30_000,
             room_every_ms: if Rng::stream(seed, "rooms", 1).chance(300) { 4_000 } else { 0 },
             reshard: 350,
+            older: if Rng::stream(seed, "programs", 0).chance(300) { 500 } else { 0 },
             die_at_start: 120,
             disks_are_lost: true,
             bits_are_lost: true,

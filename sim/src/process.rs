@@ -354,6 +354,9 @@ impl Process {
             self.tell_all(&Input::PeerDown(peer), shared);
         }
         if heard.up {
+            if heard.is_of_older {
+                shared.happened(self.host, Fault::OlderProgram, format_args!("on one end of the link to node {peer}"));
+            }
             self.tell_all(&Input::PeerUp(peer), shared);
         }
         for frame in heard.frames {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes};
 
 use super::Body;
+use super::format::FORMAT_OLDEST;
 use crate::clock::{Reading, Told};
 use crate::machine::{DecodeError, reply};
 use crate::raft::{Message, NUMBER_MAX};
@@ -39,6 +40,14 @@ pub(super) fn kind(body: &Body) -> u8 {
         Body::Room(_) => ROOM,
         Body::Transfer { .. } => TRANSFER,
         Body::Members(_) => MEMBERS,
+    }
+}
+
+/// The format that brought a kind.
+pub(super) fn since(kind: u8) -> u16 {
+    match kind {
+        ROOM => 3,
+        _ => FORMAT_OLDEST,
     }
 }
 

@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes};
 use thiserror::Error;
 
 use super::body;
+use super::format::FORMAT;
 use super::{Body, Envelope};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::types::GroupId;
@@ -96,13 +97,25 @@ pub fn link_and_sequence(header: &[u8; HEADER_BYTES]) -> (u64, u64) {
 }
 
 /// The frames of one peer's shard, in order, each once.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct FrameReader {
+    format: u16,
     link: u64,
     sequence: u64,
 }
 
+impl Default for FrameReader {
+    fn default() -> FrameReader {
+        FrameReader::of(FORMAT)
+    }
+}
+
 impl FrameReader {
+    /// Of a link of this format: it has no message that came with a later one.
+    pub fn of(format: u16) -> FrameReader {
+        FrameReader { format, link: 0, sequence: 0 }
+    }
+
     /// Reads a whole frame, header included. None: it came twice or late and is to be ignored.
     pub fn read(&mut self, frame: Bytes) -> Result<Option<Vec<Envelope>>, FrameError> {
         let header = frame.first_chunk::<HEADER_BYTES>().ok_or(FrameError("cut short"))?;
@@ -116,13 +129,13 @@ impl FrameReader {
         if (link, sequence) <= (self.link, self.sequence) {
             return Ok(None);
         }
-        let envelopes = envelopes(frame.slice(HEADER_BYTES..))?;
+        let envelopes = envelopes(frame.slice(HEADER_BYTES..), self.format)?;
         (self.link, self.sequence) = (link, sequence);
         Ok(Some(envelopes))
     }
 }
 
-fn envelopes(mut rest: Bytes) -> Result<Vec<Envelope>, FrameError> {
+fn envelopes(mut rest: Bytes, format: u16) -> Result<Vec<Envelope>, FrameError> {
     let mut envelopes = Vec::new();
     while rest.has_remaining() {
         if rest.len() < ENVELOPE_HEADER_BYTES {
@@ -133,6 +146,9 @@ fn envelopes(mut rest: Bytes) -> Result<Vec<Envelope>, FrameError> {
         let length = rest.get_u32_le() as usize;
         if length > rest.len() {
             return Err(FrameError("an envelope is cut short"));
+        }
+        if body::since(kind) > format {
+            return Err(FrameError("an envelope of a later format than the link's"));
         }
         let body: Body = body::decode(kind, rest.split_to(length)).map_err(FrameError)?;
         envelopes.push(Envelope { group, body });

@@ -13,13 +13,10 @@ use thiserror::Error;
 
 use crate::mutation::{Mutation, is_on};
 use crate::types::{ClusterId, Incarnation, NodeId};
+use crate::wire::format::{FORMAT, FORMAT_OLDEST};
 
 /// The bytes by which a listener tells a peer from other protocols.
 pub const MAGIC: &[u8; 8] = b"DREYPEER";
-/// The format that this program writes.
-pub const FORMAT: u16 = 3;
-/// The oldest format that this program reads.
-pub const FORMAT_OLDEST: u16 = 3;
 /// The length of a handshake without its reason and checksum, in bytes.
 pub const FIXED_BYTES: usize = 8 + 2 + 2 + 1 + 16 + 8 + 8 + 8 + 8 + 4 + 4 + 8 + 8 + 2;
 const TALKS: u8 = 0;
@@ -32,6 +29,8 @@ const REASON_BYTES_MAX: usize = 512;
 /// Who is on the other end of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
+    /// The newest format that the sender speaks.
+    pub format: u16,
     /// Of the sender's cluster.
     pub cluster: ClusterId,
     /// Of the sender's cluster: raised by a recovery from a lost quorum.
@@ -113,7 +112,7 @@ impl Hello {
         }
         let mut out = Vec::with_capacity(FIXED_BYTES + reason.len() + 4);
         out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&self.format.to_le_bytes());
         out.extend_from_slice(&FORMAT_OLDEST.to_le_bytes());
         out.push(match &self.refused {
             None => TALKS,
@@ -133,6 +132,11 @@ impl Hello {
         let checksum = crc32c::crc32c(&out);
         out.extend_from_slice(&checksum.to_le_bytes());
         out
+    }
+
+    /// The format of a link between this end and the other one.
+    pub fn common_format(&self, other: &Hello) -> u16 {
+        self.format.min(other.format)
     }
 
     /// How long the whole handshake is, given its first [`FIXED_BYTES`].
@@ -176,6 +180,7 @@ impl Hello {
         }
         let [kind] = take::<1>(&mut rest)?;
         let hello = Hello {
+            format: newest,
             cluster: ClusterId(u128::from_le_bytes(take(&mut rest)?)),
             epoch: u64::from_le_bytes(take(&mut rest)?),
             from: NodeId(u64::from_le_bytes(take(&mut rest)?)),
@@ -267,6 +272,7 @@ mod tests {
 
     fn hello(from: u64, to: u64) -> Hello {
         Hello {
+            format: FORMAT,
             cluster: ClusterId(7),
             epoch: 0,
             from: NodeId(from),
@@ -293,6 +299,17 @@ mod tests {
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(Hello::decode(&damaged).is_err(), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_link_is_of_the_newest_format_that_both_ends_speak() {
+        let of = |format| Hello { format, ..hello(1, 2) };
+        let newer = Hello::decode(&of(FORMAT + 1).encode()).expect("it still speaks ours");
+        assert_eq!(hello(2, 1).common_format(&newer), FORMAT);
+        let older = Hello::decode(&of(FORMAT_OLDEST).encode()).expect("we still speak its");
+        assert_eq!((hello(2, 1).common_format(&older), older.common_format(&newer)), (FORMAT_OLDEST, FORMAT_OLDEST));
+        let too_old = of(FORMAT_OLDEST - 1).encode();
+        assert!(matches!(Hello::decode(&too_old), Err(HandshakeError::Format { newest: 1, .. })));
     }
 
     #[test]

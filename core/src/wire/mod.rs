@@ -1,6 +1,7 @@
 //! What travels between nodes: a handshake, then frames of envelopes, a frame for each peer and turn.
 
 mod body;
+pub mod format;
 pub mod frame;
 pub mod handshake;
 pub mod outbox;

@@ -1,8 +1,9 @@
 //! What waits to go out on a link to a peer: a turn's envelopes in frames. It is bounded; what comes beyond, or while there is no
 //! link, is lost, as Raft expects. What waits when a link breaks is lost with it.
 
-use super::{Envelope, frame};
+use super::{Envelope, body, frame};
 use crate::limits::{ENTRY_BYTES_MAX, FRAME_BYTES_MAX, REPLY_BYTES_MAX};
+use crate::mutation::{Mutation, is_on};
 
 /// What may wait for a link, in bytes.
 pub const OUTBOX_BYTES_MAX: usize = 32 << 20;
@@ -19,13 +20,16 @@ pub enum Lost {
     NoLink,
     /// As much as may wait does.
     Full,
+    /// The other end could not read it: its program is too old.
+    Unreadable,
 }
 
 /// The sending side of a link.
 #[derive(Debug)]
 pub struct Outbox {
     bytes_max: usize,
-    link: Option<u64>,
+    /// Its number and its format.
+    link: Option<(u64, u16)>,
     sequence: u64,
     /// Frames, the last of which may still be open.
     bytes: Vec<u8>,
@@ -44,10 +48,10 @@ impl Outbox {
         Outbox { bytes_max, link: None, sequence: 0, bytes: Vec::new(), open: None }
     }
 
-    /// A link stands, with this number. Its frames are counted from 1.
-    pub fn up(&mut self, link: u64) {
+    /// A link stands, with this number and this format. Its frames are counted from 1.
+    pub fn up(&mut self, link: u64, format: u16) {
         self.down();
-        self.link = Some(link);
+        self.link = Some((link, format));
     }
 
     /// It broke.
@@ -68,7 +72,10 @@ impl Outbox {
 
     /// Takes an envelope into the last frame, or a new one. Answers the frame's number on its link, and the envelope's bytes.
     pub fn push(&mut self, envelope: &Envelope) -> Result<(u64, &[u8]), Lost> {
-        let link = self.link.ok_or(Lost::NoLink)?;
+        let (link, format) = self.link.ok_or(Lost::NoLink)?;
+        if body::since(body::kind(&envelope.body)) > format && !is_on(Mutation::UnreadableIsSent) {
+            return Err(Lost::Unreadable);
+        }
         if self.bytes.len() > self.bytes_max {
             return Err(Lost::Full);
         }
@@ -104,8 +111,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::room::RoomLevel;
     use crate::types::{GroupId, NodeId};
     use crate::wire::Body;
+    use crate::wire::format::{FORMAT, FORMAT_OLDEST};
     use crate::wire::frame::FrameReader;
 
     fn envelope(number: u32) -> Envelope {
@@ -124,7 +133,7 @@ mod tests {
     fn what_is_pushed_comes_out_in_order() {
         let (mut outbox, mut reader, mut bytes) = (Outbox::default(), FrameReader::default(), Vec::new());
         assert_eq!(outbox.push(&envelope(1)), Err(Lost::NoLink));
-        outbox.up(5);
+        outbox.up(5, FORMAT);
         for number in 1..=3 {
             outbox.push(&envelope(2 * number)).unwrap();
             outbox.push(&envelope(2 * number + 1)).unwrap();
@@ -139,11 +148,11 @@ mod tests {
     #[test]
     fn a_broken_link_loses_what_waits_and_the_next_one_counts_anew() {
         let (mut outbox, mut bytes) = (Outbox::default(), Vec::new());
-        outbox.up(5);
+        outbox.up(5, FORMAT);
         outbox.push(&envelope(1)).unwrap();
         outbox.down();
         assert_eq!((outbox.is_up(), outbox.waiting_bytes()), (false, 0));
-        outbox.up(6);
+        outbox.up(6, FORMAT);
         outbox.push(&envelope(2)).unwrap();
         outbox.take(&mut bytes);
         let mut alone = Vec::new();
@@ -152,9 +161,25 @@ mod tests {
     }
 
     #[test]
+    fn an_older_peer_is_not_sent_what_it_could_not_read() {
+        let (mut outbox, mut bytes) = (Outbox::default(), Vec::new());
+        let room = Envelope { group: GroupId(1), body: Body::Room(RoomLevel::Low) };
+        outbox.up(1, FORMAT_OLDEST);
+        assert_eq!(outbox.push(&room), Err(Lost::Unreadable));
+        outbox.push(&envelope(1)).unwrap();
+        outbox.take(&mut bytes);
+        assert_eq!(FrameReader::of(FORMAT_OLDEST).read(bytes.clone().into()).unwrap(), Some(vec![envelope(1)]));
+        outbox.up(2, FORMAT);
+        outbox.push(&room).unwrap();
+        outbox.take(&mut bytes);
+        assert!(FrameReader::of(FORMAT_OLDEST).read(bytes.clone().into()).is_err());
+        assert_eq!(FrameReader::default().read(bytes.clone().into()).unwrap(), Some(vec![room]));
+    }
+
+    #[test]
     fn it_is_bounded_and_frames_have_an_end() {
         let mut outbox = Outbox::bounded(100);
-        outbox.up(1);
+        outbox.up(1, FORMAT);
         let taken = (0..1_000).filter(|&number| outbox.push(&envelope(number)).is_ok()).count();
         assert!((1..100).contains(&taken), "{taken}");
         assert_eq!(outbox.push(&envelope(0)), Err(Lost::Full));
@@ -162,7 +187,7 @@ mod tests {
         assert!(outbox.push(&envelope(0)).is_ok());
 
         let (mut outbox, mut bytes) = (Outbox::default(), Vec::new());
-        outbox.up(1);
+        outbox.up(1, FORMAT);
         while outbox.push(&envelope(0)).is_ok() {}
         outbox.take(&mut bytes);
         let frames = frames(bytes.into());
