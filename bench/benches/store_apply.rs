@@ -27,8 +27,14 @@ fn apply<S: Store>(group: &mut BenchmarkGroup<WallTime>, engine: &str, store: S)
             }
             index += 1;
             let commands = entry.finish(0, Stamp::default()).into();
-            let entries = vec![Committed { index: LogIndex(index), term: Term(1), commands, wants_replies: true }];
-            let done = worker.run(StorageJob::Apply { group: GROUP, entries, configuration: None });
+            let entries = vec![Committed {
+                index: LogIndex(index),
+                term: Term(1),
+                commands,
+                wants_replies: true,
+                configuration: None,
+            }];
+            let done = worker.run(StorageJob::Apply { group: GROUP, entries });
             assert!(matches!(done, StorageDone::Applied { .. }), "{done:?}");
         });
     });

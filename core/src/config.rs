@@ -27,6 +27,8 @@ pub struct Config {
     pub log: LogLimits,
     /// Messages between replicas.
     pub transfer: TransferLimits,
+    /// Comparing replicas.
+    pub scrub: ScrubLimits,
 }
 
 impl Config {
@@ -90,6 +92,21 @@ pub struct TransferLimits {
 impl Default for TransferLimits {
     fn default() -> TransferLimits {
         TransferLimits { append_bytes_max: 1 << 20, chunk_bytes: 256 << 10 }
+    }
+}
+
+/// How replicas are compared.
+#[derive(Clone, Copy, Debug)]
+pub struct ScrubLimits {
+    /// From the beginning of a pass to that of the next one, in milliseconds; 0: never.
+    pub every_ms: u64,
+    /// About how much is compared at once, in bytes. One part a tick at most.
+    pub part_bytes: u64,
+}
+
+impl Default for ScrubLimits {
+    fn default() -> ScrubLimits {
+        ScrubLimits { every_ms: 24 * 3_600_000, part_bytes: 256 << 10 }
     }
 }
 

@@ -86,6 +86,8 @@ mutations! {
     FullDiskLeads = 59, "a leader without room keeps its leadership";
     RoomNotSeen = 60, "a node that was short of room does not notice that there is room again";
     UnreadableIsSent = 61, "a peer of an older program is sent messages that it does not know";
+    ScrubSkipsValues = 62, "when replicas are compared, their values are left out";
+    ScrubOneLate = 63, "a follower reads what is compared one entry later";
     // Beside core: what drives the client's rules.
     LateMeansNotSent = 56, "a client takes what was not answered in time for what was never sent";
 }

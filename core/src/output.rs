@@ -61,6 +61,17 @@ pub enum Event {
     /// What is on this node's disks is not what it wrote, or less: it must not go on with it. Said before `Failed`, or alone if the shard
     /// itself could go on. The node should stop, leave, and join anew.
     Damaged(String),
+    /// Replicas that applied the same entries hold different states.
+    ReplicasDiffer {
+        /// Of this group.
+        group: GroupId,
+        /// Up to here.
+        index: LogIndex,
+        /// Those that differ from a majority; without one, all that were compared.
+        replicas: Vec<NodeId>,
+        /// A majority agrees: those are told, and should be made anew.
+        heal: bool,
+    },
     /// The shard serves no more: why. The node should stop.
     Failed(String),
     /// A snapshot is being sent.

@@ -17,6 +17,7 @@ use crate::replica_install::Install;
 use crate::replica_membership::Confirmation;
 use crate::request::{Command, GroupStatus, ReadOp};
 use crate::room::{Rooms, Verdict};
+use crate::scrub::Scrub;
 use crate::snapshots::{Receiving, Sending};
 use crate::storage::{AppliedClock, Committed, SnapshotMeta, StorageJob};
 use crate::succession::Succession;
@@ -74,12 +75,12 @@ pub(crate) struct Replica {
     pub sending: Sending,
     pub receiving: Receiving,
     pub install: Option<Install>,
+    pub scrub: Scrub,
     pub(crate) applied: LogIndex,
     unapplied_bytes: usize,
     /// Sizes of the entries that are on their way to the store.
     applying: VecDeque<(LogIndex, usize)>,
     to_apply: Vec<Committed>,
-    new_configuration: Option<Configuration>,
     unsynced: VecDeque<Unsynced>,
     /// What the log has been given; what is on disk may lag.
     pub(crate) logged_hard_state: HardState,
@@ -191,11 +192,11 @@ impl Replica {
             sending: Sending::default(),
             receiving: Receiving::default(),
             install: None,
+            scrub: Scrub::default(),
             applied: stored.index,
             unapplied_bytes: 0,
             applying: VecDeque::new(),
             to_apply: Vec::new(),
-            new_configuration: None,
             unsynced: VecDeque::new(),
             logged_hard_state: state.hard_state,
             logged_mark: log.mark(),
@@ -286,6 +287,12 @@ impl Replica {
             self.raft.doubt_leader();
             self.succession = Succession::new(self.group, self.node, peer, &self.raft.voters(), now_ms);
         }
+    }
+
+    /// Since when it leads, if it knew that at the end of its last turn.
+    pub fn leads_since(&self) -> Option<u64> {
+        let leads = self.raft.is_leader() && self.led_term == Some(self.raft.term());
+        self.led_since_ms.filter(|_| leads)
     }
 
     /// Whether this member leads others.
@@ -403,9 +410,6 @@ impl Replica {
         }
         if let Some(configuration) = ready.configuration {
             self.confirmation.begin(&configuration.voters());
-            // A job tells the configuration behind its last entry.
-            self.new_configuration = Some(configuration);
-            self.apply(turn);
             self.report_configuration(turn);
         }
     }
@@ -446,6 +450,11 @@ impl Replica {
         self.applied
     }
 
+    /// The last entry that the store has or was given.
+    pub fn handed_to_store(&self) -> LogIndex {
+        self.applying.back().map_or(self.applied, |(index, _)| *index)
+    }
+
     pub(crate) fn send(&mut self, message: Message, turn: &mut Turn) {
         let peer = message.to();
         if message.is_snapshot() {
@@ -465,8 +474,7 @@ impl Replica {
             return;
         }
         let entries = std::mem::take(&mut self.to_apply);
-        let configuration = self.new_configuration.take().map(|configuration| configuration.encode());
-        turn.out.push(Output::Storage(StorageJob::Apply { group: self.group, entries, configuration }));
+        self.store(entries, turn);
     }
 
     fn serve_reads(&mut self, turn: &mut Turn) {
@@ -509,6 +517,7 @@ impl Replica {
             if self.led_term.is_some() {
                 self.proposals.lose_leadership(turn.answers);
                 self.clock.stand_down();
+                self.scrub.stand_down();
                 self.abort_snapshots(turn);
             }
             if let Some(term) = led {
@@ -551,7 +560,7 @@ impl Replica {
     }
 
     /// This replica as it describes itself.
-    pub fn status(&self) -> GroupStatus {
+    pub fn status(&self, now_ms: u64) -> GroupStatus {
         GroupStatus {
             group: self.group,
             leader: self.raft.leader(),
@@ -561,6 +570,7 @@ impl Replica {
             voters: self.sure_voters(),
             learners: self.raft.learners(),
             matched: self.raft.matched(),
+            scrub: self.raft.is_leader().then(|| self.scrub.status(now_ms)),
         }
     }
 }

@@ -42,6 +42,7 @@ impl Replica {
         messages: Vec<Message>,
         turn: &mut Turn,
     ) {
+        self.scrub.awaited = None;
         turn.log.push(Record::SnapshotIntent(self.group, meta.clone()));
         if is_on(Mutation::InstallationDoneEarly) {
             turn.log.push(Record::SnapshotDone(self.group, meta.clone()));

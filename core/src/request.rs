@@ -454,4 +454,25 @@ pub struct GroupStatus {
     pub learners: Vec<NodeId>,
     /// How far each member's log matches; known to the leader alone.
     pub matched: Vec<(NodeId, LogIndex)>,
+    /// How far its replicas are compared; known to the leader alone.
+    pub scrub: Option<ScrubStatus>,
+}
+
+/// How far a leader has come with comparing what its group's replicas hold, since it leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ScrubStatus {
+    /// Whole passes through the state.
+    pub passes: u64,
+    /// A pass is under way.
+    pub is_under_way: bool,
+    /// Bytes that were read in this pass, or in the last one if none is under way.
+    pub bytes: u64,
+    /// Bytes that were read in the last whole pass: about as many as in this one.
+    pub bytes_before: u64,
+    /// Since the end of the last whole pass, in milliseconds.
+    pub ended_ms_ago: Option<u64>,
+    /// Parts in which replicas differed.
+    pub differences: u64,
+    /// Replicas that did not answer in this pass, or in the last one, and were left out from then on.
+    pub unanswered: u64,
 }

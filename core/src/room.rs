@@ -135,6 +135,11 @@ impl Rooms {
         self.level == RoomLevel::Exhausted
     }
 
+    /// Whether this node has less than it should.
+    pub fn is_short(&self) -> bool {
+        self.level != RoomLevel::Enough
+    }
+
     /// How much of the reserve is used, and how many writes were refused.
     pub fn limit(&self) -> LimitStatus {
         let Room { free_bytes, reserve_bytes } = self.own;

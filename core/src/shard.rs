@@ -172,6 +172,7 @@ impl Shard {
             self.spread(now);
             self.yield_to_others(now, out);
             self.care_for_room(now, out);
+            self.scrub(now, out);
         }
         self.each(now, out, |replica, turn| replica.finish(turn));
         if let Some(members) = self.members_to_tell.take() {
@@ -223,6 +224,18 @@ impl Shard {
         let members = self.members.clone();
         let may_lead = |id| members.as_ref().is_none_or(|members| members.stays(id));
         self.each(now, out, |replica, turn| replica.yield_to_others(&peers, may_lead, turn));
+        self.peers_up = peers;
+    }
+
+    /// Leaders have their replicas compared: one group's at a time, since nobody waits for it.
+    fn scrub(&mut self, now: Tick, out: &mut Vec<Output>) {
+        let peers = std::mem::take(&mut self.peers_up);
+        let mut is_comparing = false;
+        self.each(now, out, |replica, turn| {
+            replica.end_scrubbed_part(turn);
+            is_comparing |= replica.scrub.is_comparing();
+        });
+        self.each(now, out, |replica, turn| is_comparing = is_comparing || replica.scrub_part(&peers, turn));
         self.peers_up = peers;
     }
 
@@ -395,6 +408,15 @@ impl Shard {
             Body::SnapshotAck { transfer, chunk, accepted } => self.one(now, group, out, |replica, turn| {
                 replica.snapshot_ack(from, Ticket(transfer), chunk, accepted, turn);
             }),
+            Body::Scrub { index, position, bytes_max } => {
+                self.one(now, group, out, |replica, _| replica.asked_to_scrub(from, index, position, bytes_max));
+            }
+            Body::Scrubbed { index, hash } => {
+                self.one(now, group, out, |replica, _| replica.scrub.answered(from, index, hash));
+            }
+            Body::Differs { index } => {
+                self.one(now, group, out, |replica, turn| replica.told_that_differs(from, index, turn));
+            }
             Body::Room(level) => self.rooms.told(from, level, now.mono_ms),
             Body::ClockAsk { round } => {
                 self.one(now, group, out, |replica, turn| replica.tell_clock(from, round, turn));
@@ -459,6 +481,9 @@ impl Shard {
                 self.each(now, out, |replica, turn| replica.snapshot_chunk(ticket, data.clone(), last, turn));
             }
             StorageDone::SnapshotClosed => {}
+            StorageDone::Scrubbed { group, index, digest } => {
+                self.one(now, group, out, |replica, turn| replica.scrubbed(index, digest, turn));
+            }
             StorageDone::SnapshotStaged { group, chunk, refused } => {
                 self.one(now, group, out, |replica, turn| replica.staged(chunk, refused.is_none(), turn));
             }
@@ -520,7 +545,7 @@ impl Shard {
     pub fn status(&self) -> ShardStatus {
         ShardStatus {
             shard: self.config.shard,
-            groups: self.replicas.values().map(Replica::status).collect(),
+            groups: self.replicas.values().map(|replica| replica.status(self.last_tick_ms)).collect(),
             reachable: self.peers_up.iter().copied().collect(),
             leader_changes: self.replicas.values().map(|replica| replica.leader_changes).sum(),
             limits: self.limits(),
@@ -530,7 +555,7 @@ impl Shard {
 
     /// One of its groups.
     pub fn group_status(&self, group: GroupId) -> Option<GroupStatus> {
-        self.replicas.get(&group).map(Replica::status)
+        self.replicas.get(&group).map(|replica| replica.status(self.last_tick_ms))
     }
 
     /// Who votes and who learns in a group, by what is known here to be committed.

@@ -68,7 +68,7 @@ impl Shard {
         if !self.replicas.values().any(Replica::leads_others) {
             return;
         }
-        let groups: Vec<_> = self.replicas.values().map(Replica::status).collect();
+        let groups: Vec<_> = self.replicas.values().map(|replica| replica.status(now.mono_ms)).collect();
         let own = self.config.node;
         let refused = |id| self.offered.is_some_and(|offer| offer.was_refused_by(id, &groups, own, now.mono_ms));
         let has_room = |id| self.rooms.of_peer(id) == RoomLevel::Enough;

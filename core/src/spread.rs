@@ -65,6 +65,7 @@ mod tests {
             voters: [1, 2, 3].map(NodeId).to_vec(),
             learners: Vec::new(),
             matched: Vec::new(),
+            scrub: None,
         }
     }
 

@@ -19,6 +19,7 @@ pub(crate) use chunk::is_chunk_of;
 pub use worker::StorageWorker;
 
 use crate::error::Error;
+use crate::machine::Digest;
 use crate::machine::entry::Stamp;
 use crate::request::{ReadOp, Reply};
 use crate::store::StoreError;
@@ -36,6 +37,8 @@ pub struct Committed {
     pub commands: Bytes,
     /// Whether somebody waits for the replies here.
     pub wants_replies: bool,
+    /// The configuration from here on, if this entry changed it, as `raft::membership` encodes it.
+    pub configuration: Option<Bytes>,
 }
 
 /// What identifies a group's state: everything below `index` is in it.
@@ -70,8 +73,6 @@ pub enum StorageJob {
         group: GroupId,
         /// Contiguous, and behind all that were applied.
         entries: Vec<Committed>,
-        /// The configuration after these entries, if one of them changed it.
-        configuration: Option<Bytes>,
     },
     /// Reads from the present state. `now_ms` ages the views, `clock_ms` tells the time that entries have left.
     Read {
@@ -111,6 +112,17 @@ pub enum StorageJob {
     SnapshotClose {
         /// From `SnapshotOpen`.
         ticket: Ticket,
+    },
+    /// Reads a part of a group's state, as it is right then, to be compared with the others'.
+    Scrub {
+        /// Whose.
+        group: GroupId,
+        /// What was applied before.
+        index: LogIndex,
+        /// Where the part begins: [`crate::machine::Machine::digest`].
+        position: Bytes,
+        /// About so many bytes.
+        bytes_max: u64,
     },
     /// Writes one received chunk beside the present state, which goes on serving. Chunk 0 starts anew.
     SnapshotStage {
@@ -187,6 +199,15 @@ pub enum StorageDone {
     },
     /// Of `SnapshotClose`: nothing to do.
     SnapshotClosed,
+    /// Of `Scrub`.
+    Scrubbed {
+        /// Whose.
+        group: GroupId,
+        /// As given.
+        index: LogIndex,
+        /// What was read. None: something else is applied than was said, so that nothing was.
+        digest: Option<Digest>,
+    },
     /// Of `SnapshotStage`.
     SnapshotStaged {
         /// Whose.

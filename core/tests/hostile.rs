@@ -81,7 +81,7 @@ fn put(cluster: &mut Cluster, id: u64, n: u64) {
 fn step(cluster: &mut Cluster, random: &mut Random) {
     let to = 1 + random.below(NODES);
     let from = 1 + random.below(NODES + 1);
-    let body = match random.below(12) {
+    let body = match random.below(16) {
         0 => Body::SnapshotChunk {
             transfer: random.number(),
             meta: meta(random),
@@ -90,6 +90,13 @@ fn step(cluster: &mut Cluster, random: &mut Random) {
             data: vec![0; random.below(64) as usize].into(),
         },
         1 => Body::SnapshotAck { transfer: random.number(), chunk: random.below(3), accepted: random.one_in(2) },
+        3 => Body::Scrub {
+            index: LogIndex(random.below(20)),
+            position: vec![b'd'; random.below(4) as usize].into(),
+            bytes_max: random.below(100),
+        },
+        4 => Body::Scrubbed { index: LogIndex(random.below(20)), hash: random.number() },
+        5 => Body::Differs { index: LogIndex(random.below(20)) },
         2 => Body::ForwardReply { id: random.number(), reply: Err(Error::NoLeader) },
         _ => Body::Raft(random_message(random, from, to)),
     };

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use drey_core::config::{LogLimits, Timing, TransferLimits};
+use drey_core::config::{LogLimits, ScrubLimits, Timing, TransferLimits};
 use drey_core::log::RecoveredLog;
 use drey_core::raft::Message;
 use drey_core::request::{Command, Operation, ReadMode, ReadOp, Request};
@@ -83,6 +83,7 @@ impl World {
             timing: Timing::default(),
             log: LogLimits { segment_bytes: 64 << 10, segments_kept: 2 },
             transfer: TransferLimits::default(),
+            scrub: ScrubLimits::default(),
         };
         let now = Tick { mono_ms: 1000, wall_ms: 0 };
         let log =

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::{fmt, future::Future, pin::Pin};
 
-use drey_core::config::{LogLimits, Timing};
+use drey_core::config::{LogLimits, ScrubLimits, Timing};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Member;
@@ -99,6 +99,8 @@ pub struct Config {
     pub timing: Timing,
     /// The log's size.
     pub log: LogLimits,
+    /// How replicas are compared. What this node leads is, by its settings.
+    pub scrub: ScrubLimits,
     /// What is kept free on the disks, in bytes: with less, others lead, and what needs room is refused where no majority has it. 0: no
     /// bound.
     pub min_free_disk: u64,
@@ -123,6 +125,7 @@ impl Config {
             connections_max: 4_096,
             timing: Timing::default(),
             log: LogLimits::default(),
+            scrub: ScrubLimits::default(),
             min_free_disk: MIN_FREE_DISK,
             on_connection: None,
         }

@@ -185,6 +185,21 @@ impl ShardEffects {
                 self.handle.node.shared.end(Ending::Damaged(why.clone()));
                 self.handle.arrived.notify();
             }
+            Event::ReplicasDiffer { group, index, replicas, heal } => {
+                let consequence = match heal {
+                    true => "a majority agrees: these get everything anew from the others",
+                    false => {
+                        "no majority agrees, so that nobody knows which is right: compare them with a backup, and remove what is wrong"
+                    }
+                };
+                tracing::error!(
+                    shard,
+                    group = group.0,
+                    index = index.0,
+                    ?replicas,
+                    "replicas hold different states: {consequence}"
+                );
+            }
             Event::DiskHangs => {
                 tracing::warn!(
                     shard,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use drey_core::config::{LogLimits, Timing, TransferLimits};
+use drey_core::config::{LogLimits, ScrubLimits, Timing, TransferLimits};
 use drey_core::log::{DumpLine, RecoveredLog, SegmentId, dump};
 use drey_core::store::MemoryStore;
 use drey_core::{NodeId, ShardId, Tick, start_shard};
@@ -150,6 +150,7 @@ impl Files {
             timing: Timing::default(),
             log: LogLimits::default(),
             transfer: TransferLimits::default(),
+            scrub: ScrubLimits::default(),
         };
         let now = Tick { mono_ms: 0, wall_ms: 0 };
         let started = without_panic(|| match store {

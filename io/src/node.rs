@@ -273,6 +273,7 @@ fn core_config(config: &Config, shared: &Shared, shard: ShardId) -> drey_core::C
         timing: config.timing,
         log: config.log,
         transfer: drey_core::config::TransferLimits::default(),
+        scrub: config.scrub,
     }
 }
 

@@ -86,6 +86,7 @@ mod tests {
             voters: voters.iter().copied().map(NodeId).collect(),
             learners: Vec::new(),
             matched: Vec::new(),
+            scrub: None,
         };
         let members = Members::found(&[1, 2, 3].map(Founder::numbered));
         why(&group, |id| reached.contains(&id.0), &members, without_leader)

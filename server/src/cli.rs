@@ -14,6 +14,7 @@ mod line;
 mod members;
 mod offline;
 mod output;
+mod scrub;
 mod size;
 mod start_args;
 

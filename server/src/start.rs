@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use drey_core::config::ScrubLimits;
 use drey_io::{
     Config, EndError, FoundingMember, JoinAttempt, JoinError, Node, Repair, RepairAttempt, RepairError, StartError,
     room,
@@ -168,6 +169,10 @@ fn config(args: &StartArgs) -> Result<Config, String> {
             Engine::Memory => drey_io::Engine::Memory,
         }),
         min_free_disk: args.min_free_disk,
+        scrub: ScrubLimits {
+            every_ms: args.scrub_every.0.map_or(0, |every| u64::try_from(every.as_millis()).unwrap_or(u64::MAX)),
+            ..config.scrub
+        },
         shards: args.shards.map(Into::into),
         groups: args.groups.map(Into::into),
         initial_members: members,

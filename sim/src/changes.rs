@@ -52,6 +52,8 @@ pub enum Cause {
     Resharding,
     /// Nodes of an older program.
     OlderPrograms,
+    /// Comparing replicas.
+    Scrubs,
     /// Members that lose their disks.
     LostDisks,
     /// Synced bits that change.
@@ -126,6 +128,7 @@ impl Cause {
             Cause::WallClocks => plan.wall_every_ms = 0,
             Cause::Resharding => plan.reshard = 0,
             Cause::OlderPrograms => plan.older = 0,
+            Cause::Scrubs => plan.scrub.every_ms = 0,
             Cause::LostDisks => plan.disks_are_lost = false,
             Cause::LostBits => plan.bits_are_lost = false,
             Cause::Floods => plan.clients.floods = 0,

@@ -73,6 +73,7 @@ kinds! {
         SnapshotClose = StorageJob::SnapshotClose { .. },
         SnapshotStage = StorageJob::SnapshotStage { .. },
         SnapshotInstall = StorageJob::SnapshotInstall { .. },
+        Scrub = StorageJob::Scrub { .. },
     }
     /// What it reports.
     Events of Event {
@@ -84,6 +85,7 @@ kinds! {
         DiskBack = Event::DiskBack(_),
         RoomChanged = Event::RoomChanged(..),
         Damaged = Event::Damaged(_),
+        ReplicasDiffer = Event::ReplicasDiffer { .. },
         Failed = Event::Failed(_),
         SnapshotSending = Event::SnapshotSending(..),
         SnapshotInstalled = Event::SnapshotInstalled(..),
@@ -102,6 +104,9 @@ kinds! {
         ClockAsk = Body::ClockAsk { .. },
         ClockTell = Body::ClockTell { .. },
         Room = Body::Room(_),
+        Scrub = Body::Scrub { .. },
+        Scrubbed = Body::Scrubbed { .. },
+        Differs = Body::Differs { .. },
     }
     /// What their Rafts do.
     RaftMessages of MessageKind {

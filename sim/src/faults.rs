@@ -119,6 +119,8 @@ kinds! {
     WrongRemoval = "wrong removal",
     /// A wall clock was set, to what is right or to what is not.
     WallClockSet = "wall clock set",
+    /// A value in the store of a replica changed.
+    ValueChanged = "value changed",
     /// Of two programs that linked, one or both are older than others.
     OlderProgram = "older program",
     /// A node came back with another number of shards.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use drey_core::config::Config;
 use drey_core::log::{LogScan, RecoveredLog};
 use drey_core::placement::shard_of;
+use drey_core::store::{Store, WriteSet};
 use drey_core::system::Founder;
 use drey_core::wire::format::{FORMAT, FORMAT_OLDEST};
 use drey_core::wire::handshake::Acquaintances;
@@ -214,6 +215,21 @@ impl Node {
         self.has_rotted
     }
 
+    /// Changes a bit of a value in its store, behind everybody's back. False: it has none.
+    pub fn alter_value(&mut self, group: GroupId, number: u64) -> bool {
+        let Some(process) = &self.process else { return false };
+        let mut values = process.lasting_values(group);
+        if values.is_empty() {
+            return false;
+        }
+        let (key, value) = values.swap_remove((number % values.len() as u64) as usize);
+        let mut altered = value.to_vec();
+        if let Some(last) = altered.last_mut() {
+            *last ^= 1;
+        }
+        self.store.write(WriteSet { changes: [(key, Some(altered.into()))].into() }).is_ok()
+    }
+
     /// Whether it runs and serves.
     pub fn is_up(&self) -> bool {
         self.process.as_ref().is_some_and(|process| !process.is_dead())
@@ -222,6 +238,9 @@ impl Node {
     /// Starts a process. False: it died in the middle of it.
     pub fn start(&mut self, shared: &mut Shared) -> bool {
         let Some(part) = self.part.clone() else { return false };
+        if self.is_damaged {
+            return false;
+        }
         self.starts += 1;
         shared.coverage.starts += 1;
         shared.exchange.starts.insert(self.host, self.starts);
@@ -352,6 +371,7 @@ impl Node {
             timing: self.plan.timing,
             log: self.plan.log,
             transfer: self.plan.transfer,
+            scrub: self.plan.scrub,
         }
     }
 
@@ -391,6 +411,7 @@ impl Node {
     pub fn tick(&mut self, shared: &mut Shared, net: &mut dyn Net) {
         if let Some(process) = &mut self.process {
             process.tick(&mut self.disk, &mut self.known, shared, net);
+            self.is_damaged |= process.is_damaged;
         }
     }
 

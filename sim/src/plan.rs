@@ -1,6 +1,6 @@
 //! What a seed decides before anything runs: how large the cluster is, how fast its parts are, what goes wrong and how often.
 
-use drey_core::config::{LogLimits, Timing, TransferLimits};
+use drey_core::config::{LogLimits, ScrubLimits, Timing, TransferLimits};
 use drey_core::wire::outbox::OUTBOX_BYTES_MAX;
 
 use crate::changes::Changes;
@@ -46,6 +46,8 @@ pub struct Plan {
     pub log: LogLimits,
     /// Small messages, in some of the seeds, so that there is something between two of them.
     pub transfer: TransferLimits,
+    /// How often replicas are compared, and how much at once.
+    pub scrub: ScrubLimits,
     /// How long faults happen, at least.
     pub faults_ms: u64,
     /// They go on until so many operations were completed.
@@ -236,6 +238,7 @@ impl Plan {
                 segments_kept: rng.between(1, 3) as usize,
             },
             transfer: draw_transfer(seed),
+            scrub: draw_scrub(seed),
             faults_ms: 28_000,
             completed_min: COMPLETED_MIN,
             simulated_ms_min: SIMULATED_MS_MIN,
@@ -390,6 +393,7 @@ impl Plan {
             }
             // Their states are large.
             self.transfer.chunk_bytes = TransferLimits::default().chunk_bytes;
+            self.scrub.part_bytes = ScrubLimits::default().part_bytes;
             (self.timing.tick_ms, self.timing.election_ticks) = (100, 10);
             // A store that takes longer for a job does not keep up with so many, and is behind for as long after the faults as
             // they lasted.
@@ -422,6 +426,13 @@ impl Plan {
 fn draw_outbox(seed: u64) -> usize {
     let rng = &mut Rng::stream(seed, "outbox", 0);
     if rng.chance(100) { rng.between(1 << 10, 64 << 10) as usize } else { OUTBOX_BYTES_MAX }
+}
+
+/// In most of the seeds replicas are compared all the time.
+fn draw_scrub(seed: u64) -> ScrubLimits {
+    let rng = &mut Rng::stream(seed, "scrub", 0);
+    let every_ms = if rng.chance(600) { rng.between(1_000, 6_000) } else { 0 };
+    ScrubLimits { every_ms, part_bytes: *rng.pick(&[2 << 10, 16 << 10, ScrubLimits::default().part_bytes]) }
 }
 
 fn draw_transfer(seed: u64) -> TransferLimits {

@@ -128,6 +128,8 @@ pub struct Process {
     stall: Option<(u64, Death)>,
     /// It died of that.
     pub died: Option<Death>,
+    /// It was told that its store is damaged.
+    pub is_damaged: bool,
     /// Its disk failed.
     sync_failed: bool,
     /// What it writes is not synced before.
@@ -183,6 +185,7 @@ impl Process {
             doom: None,
             stall: None,
             died: None,
+            is_damaged: false,
             sync_failed: false,
             disk_hangs_until_ms: 0,
             paused_until_ms: 0,
@@ -454,7 +457,7 @@ impl Process {
             StorageDone::Applied { group, .. } | StorageDone::SnapshotInstalled { group, .. } => {
                 // Everybody at the same indexes, however the entries were batched.
                 let applied = self.applied(*group);
-                if applied.is_multiple_of(self.compare_every) {
+                if applied.is_multiple_of(self.compare_every) && shared.altered != Some(self.host) {
                     let (_, hash) = self.state(*group);
                     let judged = shared.watch.state(*group, applied, self.node, hash);
                     shared.judge(judged);
@@ -507,6 +510,7 @@ impl Process {
                 doom: &mut self.doom,
                 stall: &mut self.stall,
                 died: &mut self.died,
+                is_damaged: &mut self.is_damaged,
                 answers: Vec::new(),
                 told: None,
                 gone: Vec::new(),

@@ -33,6 +33,8 @@ pub struct Shared {
     pub coverage: Coverage,
     /// Hosts whose disks are short of room, and until when one that has room again may be taken for such a one.
     short: (BTreeSet<usize>, u64),
+    /// The host whose store holds something else than was written.
+    pub altered: Option<usize>,
     violation: Option<Violation>,
 }
 
@@ -48,6 +50,7 @@ impl Shared {
             exchange: Exchange::default(),
             coverage: Coverage::default(),
             short: (BTreeSet::new(), 0),
+            altered: None,
             violation: None,
         }
     }
@@ -65,6 +68,13 @@ impl Shared {
     pub fn refused_for_room(&mut self, why: &str) {
         if self.short.0.is_empty() && self.now_ms > self.short.1 {
             self.violated(Violation::new("what is refused for want of room has none", why.to_owned()));
+        }
+    }
+
+    /// Replicas were told that they do not hold the same.
+    pub fn told_apart(&mut self, why: &str) {
+        if self.altered.is_none() {
+            self.violated(Violation::new("replicas that hold the same are not told apart", why.to_owned()));
         }
     }
 

@@ -5,6 +5,7 @@
 //! - A node that leads nothing is away for some election timeouts, and comes back. A term of its own making, higher than the others',
 //!   would depose their leaders, and its disk would keep it.
 //! - Somebody joins, and somebody else is lost right then ([`members`]).
+//! - A value in a follower's store changes, which its engine does not notice. When replicas are compared it must be found out, and be made anew.
 //! - A node loses a bit of its log while as many others are behind as may be. With them it could elect a leader that knows less than
 //!   was acknowledged; so it must not start, and be removed.
 
@@ -25,6 +26,8 @@ use crate::world::World;
 /// So long a disk hangs, and a group may take to go on without it.
 const HANGS_MS: u64 = 25_000;
 const WITHOUT_IT_MS_MAX: u64 = 15_000;
+/// So long a pass through a group's state may take, and its beginning.
+const FOUND_OUT_MS_MAX: u64 = 30_000;
 /// A damaged node has so long to start, and to do harm with those that were behind.
 const ALONE_MS: u64 = 4_000;
 /// So many election timeouts a node is away.
@@ -41,6 +44,8 @@ pub enum Trial {
     FollowerReturns,
     /// A bit of a log changes while a minority is behind.
     LogIsDamaged,
+    /// A bit of a store changes.
+    StoreDiffers,
     /// A leader is lost with a change of the members on its way.
     ChangeIsPassedOn,
     /// A learner's link breaks when it has everything.
@@ -53,6 +58,10 @@ impl Trial {
         if !plan.trials || plan.minority_stays_down {
             // The others must not lose another.
             return None;
+        }
+        let is_compared = plan.scrub.every_ms > 0 && plan.older == 0;
+        if plan.spares > 0 && is_compared && Rng::stream(plan.seed, "trial", 2).chance(150) {
+            return Some(Trial::StoreDiffers);
         }
         match Rng::stream(plan.seed, "trial", 0).below(6) {
             0 => Some(Trial::DiskHangs),
@@ -77,6 +86,7 @@ impl Trial {
             Trial::DiskFills => disk_fills(world, plan, &hosts),
             Trial::FollowerReturns => follower_returns(world, plan, &hosts),
             Trial::LogIsDamaged => log_is_damaged(world, plan, &hosts),
+            Trial::StoreDiffers => store_differs(world, plan, &hosts),
             Trial::ChangeIsPassedOn => members::change_is_passed_on(world, plan),
             Trial::LearnerIsInterrupted => members::learner_is_interrupted(world, plan),
         }
@@ -171,6 +181,25 @@ fn log_is_damaged(world: &mut World, plan: &Plan, hosts: &[usize]) -> Result<(),
     let back_ms = world.now_ms() + ALONE_MS + AWAY_TIMEOUTS * plan.timing.election_ms();
     world.run_until(|world| world.now_ms() >= back_ms)?;
     others.iter().for_each(|&host| world.cut_off(host, false));
+    settle_members(world)
+}
+
+fn store_differs(world: &mut World, plan: &Plan, hosts: &[usize]) -> Result<(), Violation> {
+    let rng = &mut Rng::stream(plan.seed, "trial", 1);
+    let group = group_of(rng.pick(&world.clients.borrow().workload.buckets), plan.groups);
+    let Some(leader) = world.leader_host(group) else { return Ok(()) };
+    let followers: Vec<usize> = hosts.iter().copied().filter(|&host| host != leader).collect();
+    let altered = *rng.pick(&followers);
+    if !world.alter_value(altered, group, rng.next_u64()) {
+        return Ok(());
+    }
+    let within_ms = world.now_ms() + plan.scrub.every_ms + FOUND_OUT_MS_MAX;
+    let is_found = |world: &World| !world.is_up(altered);
+    world.run_until(|world| is_found(world) || world.now_ms() >= within_ms)?;
+    if !is_found(world) {
+        let seen = format!("group {group}: host {altered} holds another value than it was given, and serves");
+        return Err(Violation::new("a replica that differs is found out", seen));
+    }
     settle_members(world)
 }
 

@@ -31,6 +31,7 @@ pub fn config(node: u64, nodes: u64) -> Config {
         timing: config::Timing::default(),
         log: config::LogLimits::default(),
         transfer: config::TransferLimits::default(),
+        scrub: config::ScrubLimits::default(),
     }
 }
 

@@ -35,12 +35,7 @@ impl Machine {
     /// applied already are skipped without a reply, as a log that is replayed has them; a gap is a broken invariant.
     ///
     /// After an error of the store the machine is not what the store holds: the shard must stop.
-    pub fn apply(
-        &mut self,
-        reader: &dyn Read,
-        entries: &[Committed],
-        configuration: Option<Bytes>,
-    ) -> Result<(WriteSet, Replies), StoreError> {
+    pub fn apply(&mut self, reader: &dyn Read, entries: &[Committed]) -> Result<(WriteSet, Replies), StoreError> {
         let mut replies = Replies::new();
         let mut batch = Batch { reader, writes: WriteSet::default(), machine: self, index: LogIndex(0), undo: None };
         for entry in entries {
@@ -53,14 +48,14 @@ impl Machine {
             let answers = batch.entry(entry)?;
             batch.machine.meta.applied = entry.index;
             batch.machine.meta.term = entry.term;
+            if let Some(configuration) = &entry.configuration {
+                batch.machine.meta.configuration.clone_from(configuration);
+            }
             if entry.wants_replies {
                 replies.push((entry.index, answers));
             }
         }
         let mut writes = batch.writes;
-        if let Some(configuration) = configuration {
-            self.meta.configuration = configuration;
-        }
         self.put_meta(&mut writes);
         Ok((writes, replies))
     }

@@ -10,6 +10,7 @@
 mod apply;
 pub mod command;
 mod cursor;
+mod digest;
 pub mod entry;
 mod expiry;
 pub mod keys;
@@ -28,6 +29,7 @@ mod tests;
 use thiserror::Error;
 
 pub use apply::Replies;
+pub use digest::Digest;
 pub use scan::{Scan, ScanEnd};
 pub use state::{Bucket, Machine};
 

@@ -336,12 +336,15 @@ impl RaftNode {
 
     fn take_committed(&mut self, entry: Entry, ready: &mut Ready) {
         self.taken = LogIndex(entry.index);
+        let mut configuration = None;
         let commands = match entry.get_entry_type() {
             EntryType::EntryNormal => entry.data,
             EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
                 self.last_change = self.taken;
                 if let Some(changed) = self.apply_configuration_change(&entry) {
-                    ready.configuration = Some(Configuration::sorted(changed));
+                    let changed = Configuration::sorted(changed);
+                    configuration = Some(changed.encode());
+                    ready.configuration = Some(changed);
                 }
                 Bytes::new()
             }
@@ -351,6 +354,7 @@ impl RaftNode {
             term: Term(entry.term),
             commands,
             wants_replies: false,
+            configuration,
         });
     }
 

@@ -6,9 +6,8 @@ use bytes::Bytes;
 
 use crate::machine::Machine;
 use crate::machine::Meta;
-use crate::machine::keys::{Generation, KIND_BUCKET, KIND_MEMBERS, KIND_SESSION, StoreRange};
+use crate::machine::keys::{Generation, StoreRange};
 use crate::mutation::{Mutation, is_on};
-use crate::name::KeyRange;
 use crate::storage::SnapshotMeta;
 use crate::storage::chunk::ChunkBuilder;
 use crate::store::{Read, StoreError};
@@ -19,8 +18,7 @@ pub(super) struct Sending<V> {
     view: V,
     group: GroupId,
     meta: Meta,
-    /// What is still to be read, in the order of keys: the buckets' records, each bucket's values, each one's expiry index, the
-    /// members, the sessions.
+    /// What is still to be read, in the order of keys.
     ranges: std::collections::VecDeque<StoreRange>,
     chunk: u64,
 }
@@ -28,15 +26,10 @@ pub(super) struct Sending<V> {
 impl<V: Read> Sending<V> {
     /// Of `machine` as it is now, which `view` must show.
     pub(super) fn new(machine: &Machine, view: V) -> Sending<V> {
-        let generation = machine.generation();
-        let mut created: Vec<_> = machine.buckets().values().map(|bucket| bucket.created_version).collect();
-        created.sort_unstable();
-        let data = created.iter().map(|&created| generation.data(created).range(&KeyRange::default()));
-        let expiries = created.iter().map(|&created| generation.expiries(created).range());
-        let ranges = std::iter::once(generation.kind_range(KIND_BUCKET)).chain(data).chain(expiries);
-        let small: &[u8] =
-            if is_on(Mutation::SessionsNotInSnapshot) { &[KIND_MEMBERS] } else { &[KIND_MEMBERS, KIND_SESSION] };
-        let ranges = ranges.chain(small.iter().map(|&kind| generation.kind_range(kind))).collect();
+        let mut ranges: std::collections::VecDeque<_> = machine.agreed_ranges().into();
+        if is_on(Mutation::SessionsNotInSnapshot) {
+            ranges.pop_back();
+        }
         Sending { view, group: machine.group(), meta: machine.meta().clone(), ranges, chunk: 0 }
     }
 

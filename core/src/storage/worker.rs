@@ -20,7 +20,7 @@ use crate::storage::sending::Sending;
 use crate::storage::staging::{Refused, Staging};
 use crate::storage::{Committed, SnapshotMeta, StorageDone, StorageJob, TicketedRead};
 use crate::store::{Store, StoreError, WriteSet};
-use crate::types::{GroupId, Ticket};
+use crate::types::{GroupId, LogIndex, Ticket};
 
 /// The storage side of a shard.
 pub struct StorageWorker<S: Store> {
@@ -46,7 +46,7 @@ impl<S: Store> StorageWorker<S> {
     /// Does one job. The answer is the job's own, or [`StorageDone::Failed`].
     pub fn run(&mut self, job: StorageJob) -> StorageDone {
         let done = match job {
-            StorageJob::Apply { group, entries, configuration } => self.apply(group, &entries, configuration),
+            StorageJob::Apply { group, entries } => self.apply(group, &entries),
             StorageJob::Read { group, reads, now_ms, clock_ms } => self.read(group, reads, now_ms, clock_ms),
             StorageJob::Persist => self.persist(),
             StorageJob::Purge { group, limit } => self.purge(group, limit),
@@ -56,6 +56,7 @@ impl<S: Store> StorageWorker<S> {
                 self.sending.remove(&ticket);
                 Ok(StorageDone::SnapshotClosed)
             }
+            StorageJob::Scrub { group, index, position, bytes_max } => self.scrub(group, index, &position, bytes_max),
             StorageJob::SnapshotStage { group, chunk, data } => {
                 let refused = self.snapshot_stage(group, chunk, data);
                 refused.map(|refused| StorageDone::SnapshotStaged { group, chunk, refused: refused.err() })
@@ -103,17 +104,12 @@ impl<S: Store> StorageWorker<S> {
         self.machines.get_mut(&group).ok_or_else(|| StoreError::Failed(format!("group {group} is not on this shard")))
     }
 
-    fn apply(
-        &mut self,
-        group: GroupId,
-        entries: &[Committed],
-        configuration: Option<Bytes>,
-    ) -> Result<StorageDone, StoreError> {
+    fn apply(&mut self, group: GroupId, entries: &[Committed]) -> Result<StorageDone, StoreError> {
         let Some(machine) = self.machines.get_mut(&group) else {
             return Err(StoreError::Failed(format!("group {group} is not on this shard")));
         };
         let members_before = machine.members().cloned();
-        let (writes, replies) = machine.apply(&self.store, entries, configuration)?;
+        let (writes, replies) = machine.apply(&self.store, entries)?;
         let (index, purge, clock) = (machine.applied(), machine.needs_purge(), machine.clock());
         let members = machine.members().cloned().filter(|members| members_before.as_ref() != Some(members));
         if is_on(Mutation::AppliedIndexApart) {
@@ -204,6 +200,19 @@ impl<S: Store> StorageWorker<S> {
         };
         let (data, last) = sending.read(bytes_max)?;
         Ok(StorageDone::SnapshotChunk { ticket, data, last })
+    }
+
+    fn scrub(
+        &mut self,
+        group: GroupId,
+        index: LogIndex,
+        position: &[u8],
+        bytes_max: u64,
+    ) -> Result<StorageDone, StoreError> {
+        let machine = self.machine(group)?;
+        let is_there = machine.applied() == index;
+        let digest = is_there.then(|| machine.digest(&self.store, position, bytes_max)).transpose()?;
+        Ok(StorageDone::Scrubbed { group, index, digest })
     }
 
     fn snapshot_stage(&mut self, group: GroupId, chunk: u64, data: Bytes) -> Result<Result<(), Refused>, StoreError> {

@@ -7,6 +7,7 @@ use bytes::{Buf, BufMut, Bytes};
 use super::Body;
 use super::format::FORMAT_OLDEST;
 use crate::clock::{Reading, Told};
+use crate::machine::keys::SUFFIX_BYTES_MAX;
 use crate::machine::{DecodeError, reply};
 use crate::raft::{Message, NUMBER_MAX};
 use crate::room::RoomLevel;
@@ -22,8 +23,14 @@ const SNAPSHOT_ACK: u8 = 5;
 const CLOCK_ASK: u8 = 6;
 const CLOCK_TELL: u8 = 7;
 const ROOM: u8 = 8;
+const SCRUB: u8 = 9;
+const SCRUBBED: u8 = 10;
+const DIFFERS: u8 = 11;
 const TRANSFER: u8 = 16;
 const MEMBERS: u8 = 17;
+
+/// The largest part that a leader may have compared, in bytes.
+const SCRUB_PART_BYTES_MAX: u64 = 16 << 20;
 
 /// The longest configuration in a snapshot's description, in bytes.
 const CONFIGURATION_BYTES_MAX: usize = 64 << 10;
@@ -38,6 +45,9 @@ pub(super) fn kind(body: &Body) -> u8 {
         Body::ClockAsk { .. } => CLOCK_ASK,
         Body::ClockTell { .. } => CLOCK_TELL,
         Body::Room(_) => ROOM,
+        Body::Scrub { .. } => SCRUB,
+        Body::Scrubbed { .. } => SCRUBBED,
+        Body::Differs { .. } => DIFFERS,
         Body::Transfer { .. } => TRANSFER,
         Body::Members(_) => MEMBERS,
     }
@@ -47,6 +57,7 @@ pub(super) fn kind(body: &Body) -> u8 {
 pub(super) fn since(kind: u8) -> u16 {
     match kind {
         ROOM => 3,
+        SCRUB | SCRUBBED | DIFFERS => 4,
         _ => FORMAT_OLDEST,
     }
 }
@@ -64,6 +75,16 @@ pub(super) fn encode(body: &Body, out: &mut Vec<u8>) {
             reply::encode(reply, out);
         }
         Body::Transfer { to } => out.put_u64_le(to.0),
+        Body::Scrub { index, position, bytes_max } => {
+            out.put_u64_le(index.0);
+            out.put_u64_le(*bytes_max);
+            out.put_slice(position);
+        }
+        Body::Scrubbed { index, hash } => {
+            out.put_u64_le(index.0);
+            out.put_u64_le(*hash);
+        }
+        Body::Differs { index } => out.put_u64_le(index.0),
         Body::Members(members) => out.put_slice(&members.encode()),
         Body::SnapshotChunk { transfer, meta, chunk, last, data } => {
             out.put_u64_le(*transfer);
@@ -146,6 +167,23 @@ pub(super) fn decode(kind: u8, mut bytes: Bytes) -> Result<Body, &'static str> {
             let accepted = flag(&mut bytes)?;
             ended(&bytes)?;
             Ok(Body::SnapshotAck { transfer, chunk, accepted })
+        }
+        SCRUB => {
+            let (index, bytes_max) = (LogIndex(number(&mut bytes)?), number(&mut bytes)?);
+            if bytes_max > SCRUB_PART_BYTES_MAX || bytes.len() > SUFFIX_BYTES_MAX {
+                return Err("a part to be compared that is too large");
+            }
+            Ok(Body::Scrub { index, position: bytes, bytes_max })
+        }
+        SCRUBBED => {
+            let (index, hash) = (LogIndex(number(&mut bytes)?), number(&mut bytes)?);
+            ended(&bytes)?;
+            Ok(Body::Scrubbed { index, hash })
+        }
+        DIFFERS => {
+            let index = LogIndex(number(&mut bytes)?);
+            ended(&bytes)?;
+            Ok(Body::Differs { index })
         }
         ROOM => {
             let level = bytes.has_remaining().then(|| bytes.get_u8()).and_then(RoomLevel::of_number);

@@ -18,7 +18,7 @@ use crate::request::{Command, Reply};
 use crate::room::RoomLevel;
 use crate::storage::SnapshotMeta;
 use crate::system::Members;
-use crate::types::{GroupId, NodeId, Term};
+use crate::types::{GroupId, LogIndex, NodeId, Term};
 
 /// A message between the replicas of one group.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +59,27 @@ pub enum Body {
     Members(Arc<Members>),
     /// Tells a leader how much room the sender's disks have left.
     Room(RoomLevel),
+    /// A leader has a part of the state compared: see `scrub`.
+    Scrub {
+        /// Behind which entry.
+        index: LogIndex,
+        /// Where the part begins.
+        position: Bytes,
+        /// About how long it is.
+        bytes_max: u64,
+    },
+    /// What a replica has there.
+    Scrubbed {
+        /// As asked.
+        index: LogIndex,
+        /// Its hash.
+        hash: u64,
+    },
+    /// A majority has something else there.
+    Differs {
+        /// As asked.
+        index: LogIndex,
+    },
     /// A part of a snapshot.
     SnapshotChunk {
         /// Names the transfer; chosen by the sender.

@@ -13,7 +13,7 @@ pub mod words;
 
 use std::collections::BTreeMap;
 
-use drey_core::config::{LogLimits, Timing};
+use drey_core::config::{LogLimits, ScrubLimits, Timing};
 use drey_core::request::{Command, Operation, ReadMode, ReadOp, Request};
 use drey_core::system::{Founder, Members};
 use drey_core::wire::Body;
@@ -46,6 +46,7 @@ impl Cluster {
                 founders: Vec::new(),
                 timing: Timing::default(),
                 log: LogLimits { segment_bytes: 1 << 20, segments_kept: 3 },
+                scrub: ScrubLimits { every_ms: 0, part_bytes: 64 },
             },
             nodes: BTreeMap::new(),
             network: Network::default(),

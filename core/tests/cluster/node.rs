@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 
-use drey_core::config::{LogLimits, Timing, TransferLimits};
+use drey_core::config::{LogLimits, ScrubLimits, Timing, TransferLimits};
 use drey_core::log::SegmentId;
 use drey_core::machine::Machine;
 use drey_core::name::{BucketName, KeyRange};
@@ -36,6 +36,7 @@ pub struct Settings {
     pub founders: Vec<Founder>,
     pub timing: Timing,
     pub log: LogLimits,
+    pub scrub: ScrubLimits,
 }
 
 /// A node, running or not.
@@ -118,6 +119,7 @@ impl Node {
             timing: self.settings.timing,
             log: self.settings.log,
             transfer: TransferLimits::default(),
+            scrub: self.settings.scrub,
         }
     }
 

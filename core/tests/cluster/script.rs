@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use drey_core::log::SegmentId;
-use drey_core::name::KeyRange;
+use drey_core::machine::keys::Generation;
+use drey_core::name::{BucketName, KeyRange};
 use drey_core::placement::{SYSTEM_GROUP, all_groups, group_of};
 use drey_core::raft::Message;
 use drey_core::request::{BatchOp, Command, Operation, ReadMode, ReadOp, Write, WriteId};
+use drey_core::store::{Read, Store, WriteSet};
 use drey_core::system::SystemWrite;
 use drey_core::wire::{Body, Envelope};
 use drey_core::{GroupId, Incarnation, Input, NodeId, Version};
@@ -171,6 +173,7 @@ impl Script {
                 let segment = disk.segments().nth(words.number(2) as usize).expect("so many segments");
                 disk.damage(segment, words.number(3) as usize);
             }
+            "alter" => alter(cluster.node(words.number(1)), words.at(2)),
             "copy-disk" => {
                 let node = cluster.node(words.number(1));
                 let copy = Copy { files: node.disk.copy(), store: node.store.copy() };
@@ -226,6 +229,8 @@ fn settings(cluster: &mut Cluster, words: &Words) {
         match *name {
             "groups" => settings.groups = number(value) as u32,
             "segment-bytes" => settings.log.segment_bytes = number(value),
+            "scrub-every" => settings.scrub.every_ms = duration_ms(value),
+            "scrub-part-bytes" => settings.scrub.part_bytes = number(value),
             "segments-kept" => settings.log.segments_kept = number(value) as usize,
             other => panic!("no such setting: {other}"),
         }
@@ -302,6 +307,16 @@ fn op(word: &str) -> BatchOp {
 }
 
 /// 50ms, 3s, 2h.
+/// Flips a bit of a value in the bucket `default`, where it lies in a node's store.
+fn alter(node: &mut Node, key: &str) {
+    let group = group_of(&BucketName::DEFAULT, node.config(0).groups);
+    let key = Generation::new(group, 0).data(Version(0)).key(key.as_bytes());
+    let mut value = node.store.get(&key).expect("the store works").expect("the key is there").to_vec();
+    *value.last_mut().expect("a value has flags") ^= 1;
+    let changes = [(key, Some(value.into()))].into();
+    node.store.write(WriteSet { changes }).expect("the store works");
+}
+
 fn duration_ms(word: &str) -> u64 {
     let digits = word.find(|c: char| !c.is_ascii_digit()).unwrap_or(word.len());
     let unit_ms = match &word[digits..] {

@@ -79,6 +79,9 @@ impl Trace {
                 let last = if *last { ", the last" } else { "" };
                 format!("SnapshotChunk {id}->{to} of {}: chunk {chunk}{last}", meta.index)
             }
+            Body::Scrub { index, .. } => format!("Scrub {id}->{to} behind entry {index}"),
+            Body::Scrubbed { index, .. } => format!("Scrubbed {id}->{to} behind entry {index}"),
+            Body::Differs { index } => format!("Differs {id}->{to} behind entry {index}"),
             Body::Room(level) => format!("Room {id}->{to} {level}"),
             Body::SnapshotAck { chunk, accepted, .. } => format!("SnapshotAck {id}->{to} chunk {chunk} {accepted}"),
             Body::ClockAsk { round } => format!("ClockAsk {id}->{to} term {round}"),
@@ -117,6 +120,10 @@ impl Trace {
             Event::DiskBack(waited_ms) => return self.line(format!("{id}: the disk goes on after {waited_ms} ms")),
             Event::RoomChanged(room, level) => {
                 return self.line(format!("{id}: {} MiB are free, which is {level}", room.free_bytes >> 20));
+            }
+            Event::ReplicasDiffer { group, index, replicas, heal } => {
+                let known = if *heal { "a majority agrees" } else { "no majority agrees" };
+                (*group, format!("{id} finds that {} differ behind entry {index}, {known}", ids(replicas)))
             }
             Event::Damaged(why) => return self.line(format!("{id} is damaged: {why}")),
             Event::Failed(why) => return self.line(format!("{id} stops serving: {why}")),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use drey_client::proto::{self, StatusResponse, member::Role};
-use drey_core::request::{GroupStatus, LimitStatus};
+use drey_core::request::{GroupStatus, LimitStatus, ScrubStatus};
 use drey_core::{ClusterId, Error, NodeId, Room, RoomLevel, ShardId};
 
 use super::Backend;
@@ -141,6 +141,19 @@ fn group(group: &GroupState) -> proto::GroupStatus {
         applied: status.applied.0,
         shard: shard.0,
         matched: status.matched.iter().map(|(member, index)| (member.0, index.0)).collect(),
+        scrub: status.scrub.as_ref().map(scrub),
+    }
+}
+
+fn scrub(scrub: &ScrubStatus) -> proto::Scrub {
+    proto::Scrub {
+        passes: scrub.passes,
+        under_way: scrub.is_under_way,
+        bytes: scrub.bytes,
+        bytes_before: scrub.bytes_before,
+        ended_ms_ago: scrub.ended_ms_ago,
+        differences: scrub.differences,
+        unanswered: scrub.unanswered,
     }
 }
 
@@ -161,6 +174,7 @@ mod tests {
             voters: vec![id[0], id[1]],
             learners: vec![id[2]],
             matched: vec![(id[1], LogIndex(7))],
+            scrub: None,
         };
         let groups = [status(0, Some(id[0])), status(1, Some(id[1])), status(2, None)];
         let node = NodeStatus {

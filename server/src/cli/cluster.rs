@@ -2,6 +2,7 @@
 
 use super::duration;
 use super::output::say_bytes;
+use super::scrub::ScrubView;
 use super::{Context, Failure};
 use drey_client::proto::{GroupStatus, Limit, StatusResponse, member::Role};
 use serde::Serialize;
@@ -32,6 +33,7 @@ struct Metadata<'a> {
     reserve_bytes: u64,
     room: &'a str,
     leader_changes: u64,
+    scrub: ScrubView,
     limits: Vec<LimitView<'a>>,
 }
 
@@ -97,6 +99,7 @@ pub(super) async fn node(context: &mut Context) -> Result<(), Failure> {
         ("free", room_in_words(metadata)),
         ("memory", say_bytes(metadata.memory_bytes)),
         ("changes", format!("{} of a group's leader", metadata.leader_changes)),
+        ("scrub", metadata.scrub.in_words()),
     ];
     for (name, value) in lines {
         context.output.line(&format!("{name:<9}{value}"))?;
@@ -174,6 +177,7 @@ fn node_view(status: &StatusResponse) -> NodeView<'_> {
             reserve_bytes: status.room.as_ref().map_or(0, |room| room.reserve_bytes),
             room: status.room.as_ref().map_or("", |room| &room.level),
             leader_changes: status.leader_changes,
+            scrub: ScrubView::of(status),
             limits: status.limits.iter().map(limit_view).collect(),
         },
     }

@@ -38,6 +38,18 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How often something happens; none: never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval(pub Option<Duration>);
+
+/// Reads how often: as [`parse`], or `never`.
+pub(super) fn parse_interval(text: &str) -> Result<Interval, String> {
+    match text {
+        "never" => Ok(Interval(None)),
+        _ => parse(text).map(|every| Interval(Some(every))).map_err(|why| format!("{why}, or never")),
+    }
+}
+
 /// Reads a time to live in milliseconds: as [`parse`], or a number of seconds.
 pub(super) fn parse_ttl_ms(text: &str) -> Result<u64, String> {
     if text == "never" {

@@ -176,6 +176,7 @@ impl Backend for Fake {
             voters: vec![NodeId(1), NodeId(2)],
             learners: vec![],
             matched: vec![],
+            scrub: None,
         };
         Ok(NodeStatus {
             node: NodeId(1),

@@ -1,6 +1,11 @@
 //! What is to be seen of a process from outside: what it has applied, whom it follows, who votes.
 
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use drey_core::name::KeyRange;
 use drey_core::raft::Configuration;
+use drey_core::store::Read;
 use drey_core::{GroupId, NodeId};
 
 use super::Process;
@@ -15,6 +20,24 @@ impl Process {
     pub fn state(&self, group: GroupId) -> (u64, u64) {
         let worker = &self.shards[self.shard_of(group)].worker;
         (self.applied(group), worker.state_hash(group).unwrap_or_default())
+    }
+
+    /// The values of a group that its store holds for good, with their keys in the store.
+    pub fn lasting_values(&self, group: GroupId) -> Vec<(Bytes, Bytes)> {
+        let worker = &self.shards[self.shard_of(group)].worker;
+        let mut values = Vec::new();
+        let Some(machine) = worker.group(group) else { return values };
+        for bucket in machine.buckets().values() {
+            let (start, end) = machine.generation().data(bucket.created_version).range(&KeyRange::default());
+            let found = worker.store().scan(&start, &end, false, &mut |key, value| {
+                values.push((key, value));
+                ControlFlow::Continue(())
+            });
+            found.unwrap_or_default();
+        }
+        // The others have a flag for the time at which they go.
+        values.retain(|(_, value)| value.first() == Some(&0));
+        values
     }
 
     /// Who votes and who learns in a group, as of what is applied here, and how much that is.

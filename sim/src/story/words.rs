@@ -157,6 +157,9 @@ pub fn envelope(envelope: &Envelope) -> (Topic, String) {
         }
         Body::ClockAsk { .. } => "ClockAsk".to_owned(),
         Body::Room(level) => format!("Room {level}"),
+        Body::Scrub { index, .. } => format!("Scrub at {index}"),
+        Body::Scrubbed { index, hash } => format!("Scrubbed at {index}: {hash:016x}"),
+        Body::Differs { index } => format!("Differs at {index}"),
         Body::ClockTell { .. } => "ClockTell".to_owned(),
     };
     (Topic::Message, text)
@@ -193,6 +196,7 @@ fn storage_done(host: usize, done: &StorageDone) -> Option<Event> {
         StorageDone::SnapshotInstalled { group, meta, .. } => {
             (Topic::Apply, Some(*group), format!("installed {}", meta.index))
         }
+        StorageDone::Scrubbed { group, index, .. } => (Topic::Store, Some(*group), format!("scrubbed at {index}")),
         StorageDone::Failed(error) => (Topic::Store, None, format!("store failed: {error}")),
         StorageDone::Read { .. }
         | StorageDone::Purged { .. }
@@ -238,6 +242,9 @@ fn reported(host: usize, event: &Reported) -> Option<Event> {
         Reported::DiskBack(after_ms) => Event::new(host, Topic::Fault, format!("disk is back after {after_ms} ms")),
         Reported::RoomChanged(_, level) => Event::new(host, Topic::Fault, format!("room is {level}")),
         Reported::Damaged(why) => Event::new(host, Topic::Process, format!("damaged: {why}")),
+        Reported::ReplicasDiffer { group, index, replicas, .. } => {
+            said(Topic::Process, group, format!("at {index} differ: {}", ids(replicas)))
+        }
         Reported::Failed(why) => Event::new(host, Topic::Process, format!("failed: {why}")),
         Reported::SnapshotSending(group, to, index) => {
             said(Topic::Store, group, format!("sends snapshot {index} to n{to}"))

@@ -114,6 +114,24 @@ impl World {
         self.check(host, lost);
     }
 
+    /// A value in a node's store changes. False: it has none.
+    pub fn alter_value(&mut self, host: usize, group: GroupId, number: u64) -> bool {
+        let mut node = self.nodes[host - 1].borrow_mut();
+        if !node.alter_value(group, number) {
+            return false;
+        }
+        let mut shared = self.shared.borrow_mut();
+        shared.altered = Some(host);
+        shared.happened(host, Fault::ValueChanged, format_args!("node {}", node.id()));
+        self.operator.doing = Doing::Checking(host, node.id());
+        true
+    }
+
+    /// Whether a host's node runs.
+    pub fn is_up(&self, host: usize) -> bool {
+        self.nodes[host - 1].borrow().is_up()
+    }
+
     /// What lost bits should not start.
     fn check(&mut self, host: usize, lost: bool) {
         if lost {
@@ -179,7 +197,7 @@ impl World {
         };
         if is_damaged {
             self.lose_disk(now_ms, host);
-        } else if is_up {
+        } else if is_up && self.shared.borrow().altered != Some(host) {
             self.nodes[host - 1].borrow_mut().has_rotted = false;
             self.operator.rest(now_ms);
         }
@@ -250,6 +268,7 @@ impl World {
             self.take_down(host, Death::PowerCut);
         }
         self.nodes[host - 1].borrow_mut().wipe();
+        self.shared.borrow_mut().altered.take_if(|altered| *altered == host);
         self.power[host - 1] = power;
         self.clients.borrow_mut().hosts = self.member_hosts();
     }

@@ -95,7 +95,7 @@ proptest! {
         let mut one = Replica::new();
         let mut other = Replica::new();
         let entries = [
-            Committed { index: LogIndex(1), term: Term(1), commands: garbage.into(), wants_replies: true },
+            Committed { index: LogIndex(1), term: Term(1), commands: garbage.into(), wants_replies: true, configuration: None },
             entry(2, &[put("default", "k", "v")]),
         ];
         let replies = one.apply(&entries);
@@ -135,12 +135,12 @@ fn a_blind_put_reads_nothing() {
     let Replica { mut machine, .. } = Replica::new();
     let batch = Write::Batch { ops: vec![BatchOp::Put { key: key("b"), value: Bytes::new(), ttl_ms: None }] };
     let entries = [entry(1, &[blind_put("a"), command("default", batch), blind_put("a")])];
-    let (writes, replies) = machine.apply(&Unreadable, &entries, None).unwrap();
+    let (writes, replies) = machine.apply(&Unreadable, &entries).unwrap();
     assert_eq!(replies[0].1.len(), 3);
     assert_eq!(writes.changes.len(), 3, "two keys and the meta record");
     // The control: one that does read.
     let reading = [entry(2, &[put("default", "c", "v")])];
-    assert!(machine.apply(&Unreadable, &reading, None).is_err());
+    assert!(machine.apply(&Unreadable, &reading).is_err());
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn a_bucket_of_another_group_is_not_made_here() {
     for group in 0..=16 {
         let mut machine = Machine::load(&store, GroupId(group), 16).unwrap();
         let owned = crate::placement::group_of(&name("b"), 16) == GroupId(group);
-        let (_, replies) = machine.apply(&store, &[entry(1, &[create("b")])], None).unwrap();
+        let (_, replies) = machine.apply(&store, &[entry(1, &[create("b")])]).unwrap();
         assert_eq!(replies[0].1[0].is_ok(), owned, "group {group}");
     }
 }
@@ -237,9 +237,15 @@ fn a_bucket_of_another_group_is_not_made_here() {
 #[test]
 fn the_configuration_is_kept_with_the_applied_index() {
     let Replica { mut store, mut machine } = Replica::new();
-    let change = Committed { index: LogIndex(1), term: Term(3), commands: Bytes::new(), wants_replies: true };
     let configuration = Bytes::from_static(b"three voters");
-    let (writes, replies) = machine.apply(&store, &[change], Some(configuration.clone())).unwrap();
+    let change = Committed {
+        index: LogIndex(1),
+        term: Term(3),
+        commands: Bytes::new(),
+        wants_replies: true,
+        configuration: Some(configuration.clone()),
+    };
+    let (writes, replies) = machine.apply(&store, &[change]).unwrap();
     assert_eq!(replies, [(LogIndex(1), vec![])]);
     assert_eq!(writes.changes.len(), 1, "one record holds both");
     store.write(writes).unwrap();
@@ -265,7 +271,7 @@ fn a_damaged_record_is_an_error_of_the_store() {
     assert!(replica.machine.get(&replica.store, &BucketName::DEFAULT, &key("k"), 0).is_err());
     let mut scan = replica.machine.scan(&BucketName::DEFAULT, &KeyRange::default(), 0, false, false).unwrap();
     assert!(scan.page(&replica.store, 0).is_err());
-    assert!(replica.machine.apply(&replica.store, &[entry(2, &[put("default", "k", "v")])], None).is_err());
+    assert!(replica.machine.apply(&replica.store, &[entry(2, &[put("default", "k", "v")])]).is_err());
 }
 
 #[test]
@@ -275,8 +281,9 @@ fn an_epoch_raises_versions_past_any_that_was_handed_out() {
         let mut builder = EntryBuilder::new();
         builder.push(&put("default", "k", "v"));
         let commands = builder.finish(epoch, Stamp::default()).into();
-        let entry = Committed { index: LogIndex(index), term: Term(1), commands, wants_replies: true };
-        let (writes, replies) = replica.machine.apply(&replica.store, &[entry], None).unwrap();
+        let entry =
+            Committed { index: LogIndex(index), term: Term(1), commands, wants_replies: true, configuration: None };
+        let (writes, replies) = replica.machine.apply(&replica.store, &[entry]).unwrap();
         replica.store.write(writes).unwrap();
         match &replies[0].1[0] {
             Ok(Reply::Put { version, .. }) => *version,

@@ -62,7 +62,13 @@ fn stamped(index: u64, clock_ms: u64, commands: &[Command]) -> Committed {
     for command in commands {
         builder.push(command);
     }
-    Committed { index: LogIndex(index), term: Term(1), commands: builder.finish(0, stamp).into(), wants_replies: true }
+    Committed {
+        index: LogIndex(index),
+        term: Term(1),
+        commands: builder.finish(0, stamp).into(),
+        wants_replies: true,
+        configuration: None,
+    }
 }
 
 /// A machine with its store.
@@ -79,7 +85,7 @@ impl Replica {
     }
 
     fn apply(&mut self, entries: &[Committed]) -> Vec<Result<Reply, Error>> {
-        let (writes, replies) = self.machine.apply(&self.store, entries, None).unwrap();
+        let (writes, replies) = self.machine.apply(&self.store, entries).unwrap();
         self.store.write(writes).unwrap();
         replies.into_iter().flat_map(|(_, replies)| replies).collect()
     }

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod scans;
+mod scrubs;
 mod snapshots;
 
 use bytes::Bytes;
@@ -61,11 +62,17 @@ fn stamped(index: u64, clock_ms: u64, commands: &[Command]) -> Committed {
     let stamp = Stamp { clock_ms, walls_ahead_ms: -7, counted_since: Term(2) };
     let mut builder = EntryBuilder::new();
     commands.iter().for_each(|command| builder.push(command));
-    Committed { index: LogIndex(index), term: Term(2), commands: builder.finish(0, stamp).into(), wants_replies: false }
+    Committed {
+        index: LogIndex(index),
+        term: Term(2),
+        commands: builder.finish(0, stamp).into(),
+        wants_replies: false,
+        configuration: None,
+    }
 }
 
 fn apply_job(index: u64, commands: &[Command]) -> StorageJob {
-    StorageJob::Apply { group: GROUP, entries: vec![entry(index, commands)], configuration: None }
+    StorageJob::Apply { group: GROUP, entries: vec![entry(index, commands)] }
 }
 
 impl StorageWorker<MemoryStore> {
@@ -78,7 +85,7 @@ impl StorageWorker<MemoryStore> {
     fn apply_at(&mut self, clock_ms: u64, commands: &[Command]) {
         let next = self.group(GROUP).unwrap().applied().0 + 1;
         let entries = vec![stamped(next, clock_ms, commands)];
-        let done = self.run(StorageJob::Apply { group: GROUP, entries, configuration: None });
+        let done = self.run(StorageJob::Apply { group: GROUP, entries });
         assert!(matches!(done, StorageDone::Applied { index, .. } if index.0 == next), "{done:?}");
     }
 

@@ -12,30 +12,31 @@ use crate::store::Read;
 use crate::types::Version;
 
 /// Buckets, values, and what a snapshot leaves out: a dropped bucket and what was in it.
-fn source() -> StorageWorker<MemoryStore> {
+pub(super) fn source() -> StorageWorker<MemoryStore> {
     let mut worker = worker(MemoryStore::new());
     worker.apply_next(&[create("gone"), put("gone", "secret", "x"), create("two"), create("a-first")]);
     for at in 0..40 {
         worker.apply_next(&[put("default", &format!("k{at}"), "value"), put("two", &format!("k{at}"), vec![b'v'; at])]);
     }
     worker.apply_next(&[put("a-first", "k", "v"), drop_bucket("gone")]);
-    let done = worker.run(StorageJob::Apply {
-        group: GROUP,
-        entries: vec![entry(43, &[])],
-        configuration: Some(Bytes::from_static(b"configuration")),
-    });
+    let change = Committed { configuration: Some(Bytes::from_static(b"configuration")), ..entry(43, &[]) };
+    let done = worker.run(StorageJob::Apply { group: GROUP, entries: vec![change] });
     assert!(matches!(done, StorageDone::Applied { purge: true, .. }));
     worker
 }
 
 /// A worker with a state of its own, which the snapshot replaces.
-fn target() -> StorageWorker<MemoryStore> {
+pub(super) fn target() -> StorageWorker<MemoryStore> {
     let mut worker = worker(MemoryStore::with_crashes());
     worker.apply_next(&[create("other"), put("other", "k", "old"), put("default", "k1", "old")]);
     worker
 }
 
-fn transfer(from: &mut StorageWorker<MemoryStore>, to: &mut StorageWorker<MemoryStore>, bytes_max: usize) -> usize {
+pub(super) fn transfer(
+    from: &mut StorageWorker<MemoryStore>,
+    to: &mut StorageWorker<MemoryStore>,
+    bytes_max: usize,
+) -> usize {
     let (meta, chunks) = from.snapshot(bytes_max);
     for (at, chunk) in chunks.iter().enumerate() {
         assert_eq!(to.stage(at as u64, chunk), None);
@@ -328,7 +329,7 @@ fn a_purge_does_not_touch_the_other_groups() {
         .collect();
     for (group, bucket) in (1..=3).zip(&names) {
         let commands = [create(bucket), put(bucket, "k", "v")];
-        let job = StorageJob::Apply { group: GroupId(group), entries: vec![entry(1, &commands)], configuration: None };
+        let job = StorageJob::Apply { group: GroupId(group), entries: vec![entry(1, &commands)] };
         assert!(matches!(worker.run(job), StorageDone::Applied { .. }));
     }
     let hashes = [1, 3].map(|group| worker.state_hash(GroupId(group)).unwrap());
