@@ -12,7 +12,7 @@ use drey_core::Version;
 use drey_core::machine::keys::Generation;
 use drey_core::name::BucketName;
 use drey_core::placement::group_of;
-use drey_core::store::{Read, Store, WriteSet};
+use drey_core::store::{Store, WriteSet};
 use drey_io::store::{BtreeOptions, BtreeStore, LsmOptions, LsmStore};
 use processes::Cluster;
 
