@@ -49,6 +49,23 @@ class Service:
     def delete(self, bucket, key):
         self.kv.Delete(self.messages.DeleteRequest(bucket=bucket, key=key), timeout=CALL_TIMEOUT_S)
 
+    def open_session(self, bucket, timeout):
+        return self.kv.OpenSession(self.messages.OpenSessionRequest(bucket=bucket), timeout=timeout).session
+
+    def raise_counter(self, bucket, counter, journal, entry, request_id, timeout):
+        """Adds one to a counter and an entry to a journal, both or neither, under a session and its number."""
+        session, sequence = request_id
+        ops = [self.messages.Op(increment=self.messages.IncrementOp(key=counter, by=1)),
+               self.messages.Op(append=self.messages.AppendOp(key=journal, value=entry))]
+        request_id = self.messages.RequestId(session=session, sequence=sequence, first_unacked=sequence)
+        self.kv.Batch(self.messages.BatchRequest(bucket=bucket, ops=ops, id=request_id), timeout=timeout)
+
+    def scrubs(self):
+        """The groups that there are, and of those led here, how far their replicas are compared."""
+        status = self.cluster.Status(self.messages.StatusRequest(), timeout=CALL_TIMEOUT_S)
+        return {"groups": {group.id for group in status.groups},
+                "led": {group.id: group.scrub for group in status.groups if group.HasField("scrub")}}
+
     def room(self):
         """What the node says of its disks: free_bytes, reserve_bytes, level."""
         return self.cluster.Status(self.messages.StatusRequest(), timeout=CALL_TIMEOUT_S).room
