@@ -84,6 +84,12 @@ impl Reads {
         });
     }
 
+    /// Those that wait for entries behind `last`, which are not to come.
+    pub fn give_up_behind(&mut self, last: LogIndex) -> Vec<RequestId> {
+        let behind = self.confirmed.split_off(&LogIndex(last.0 + 1));
+        behind.into_values().flatten().map(|(id, _)| id).collect()
+    }
+
     /// The reads that can be served now.
     pub fn ready(&mut self, applied: LogIndex) -> Vec<Waiting> {
         let mut ready = Vec::new();
@@ -132,6 +138,18 @@ mod tests {
         assert_eq!(reads.ask(2, Term(1), 100), None, "nothing is asked for");
         assert_eq!(reads.ready(LogIndex(5)), [(RequestId(2), read())]);
         assert!(reads.confirmed.is_empty());
+    }
+
+    #[test]
+    fn what_waits_for_entries_that_do_not_come_is_given_up() {
+        let mut reads = Reads::new(1, 2);
+        for (id, index) in [(1, 5), (2, 6), (3, 7)] {
+            reads.push(RequestId(id), read());
+            let context = reads.ask(id, Term(1), 100).expect("a round");
+            reads.confirm(context, LogIndex(index));
+        }
+        assert_eq!(reads.give_up_behind(LogIndex(5)), [RequestId(2), RequestId(3)]);
+        assert_eq!(reads.ready(LogIndex(9)), [(RequestId(1), read())]);
     }
 
     #[test]

@@ -478,6 +478,13 @@ impl Replica {
     }
 
     fn serve_reads(&mut self, turn: &mut Turn) {
+        if turn.rooms.is_exhausted() {
+            let error = || {
+                Error::NotReady(format!("the disk of node {} is full, so that it is behind: ask another", self.node))
+            };
+            let given_up = self.reads.give_up_behind(self.raft.last_index());
+            turn.answers.extend(given_up.into_iter().map(|id| (Waiter::Local(id), Err(error()))));
+        }
         let mut reads = std::mem::take(&mut self.reads_now);
         if self.knows_clock() && !self.is_stamp_overdue(turn.now) {
             reads.append(&mut self.reads.ready(self.applied));

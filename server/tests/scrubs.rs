@@ -66,7 +66,12 @@ fn lost_key_comes_back<S: Store>(engine: &str, open: impl Fn(&std::path::Path) -
         let own = Client::builder([cluster.address(2)]).discover(false).connect().unwrap();
         assert_eq!(own.status().await.unwrap().node, 4, "it is another member now");
         assert_eq!(own.bucket("default").get("k7").await.unwrap().unwrap().value, "v");
-        assert_eq!((0..3).filter(|&node| said(node, "on disk is not what was written")).count(), 1, "{}", cluster.logs());
+        assert_eq!(
+            (0..3).filter(|&node| said(node, "on disk is not what was written")).count(),
+            1,
+            "{}",
+            cluster.logs()
+        );
     });
 }
 

@@ -10,7 +10,7 @@ use drey_core::request::{BatchOp, Command, Operation, ReadMode, ReadOp, Write, W
 use drey_core::store::{Read, Store, WriteSet};
 use drey_core::system::SystemWrite;
 use drey_core::wire::{Body, Envelope};
-use drey_core::{GroupId, Incarnation, Input, NodeId, Version};
+use drey_core::{GroupId, Incarnation, Input, NodeId, Room, Version};
 use prost11::Message as _;
 use raft::eraftpb;
 
@@ -172,6 +172,10 @@ impl Script {
                 let disk = &mut cluster.node(words.number(1)).disk;
                 let segment = disk.segments().nth(words.number(2) as usize).expect("so many segments");
                 disk.damage(segment, words.number(3) as usize);
+            }
+            "room" => {
+                let room = Room { free_bytes: words.number(2) << 20, reserve_bytes: words.number(3) << 20 };
+                cluster.node(words.number(1)).tell(&Input::Room(room));
             }
             "alter" => alter(cluster.node(words.number(1)), words.at(2)),
             "copy-disk" => {
