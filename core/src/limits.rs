@@ -72,3 +72,5 @@ pub const GONE_REMEMBERED_MAX: usize = 64;
 pub const GROUPS_MAX: u32 = 1024;
 /// The largest frame between peers, in bytes.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
+/// The largest part of a state that a leader has compared at once, in bytes.
+pub const SCRUB_PART_BYTES_MAX: u64 = 16 << 20;

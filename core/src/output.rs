@@ -69,9 +69,11 @@ pub enum Event {
         index: LogIndex,
         /// Those that differ from a majority; without one, all that were compared.
         replicas: Vec<NodeId>,
-        /// A majority agrees: those are told, and should be made anew.
-        heal: bool,
+        /// A majority agrees, so that those are wrong.
+        majority: bool,
     },
+    /// This replica's state is not what a majority has: it is not read until it is replaced by the leader's.
+    FetchesAnew(GroupId),
     /// The shard serves no more: why. The node should stop.
     Failed(String),
     /// A snapshot is being sent.

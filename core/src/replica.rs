@@ -492,6 +492,9 @@ impl Replica {
         if reads.is_empty() {
             return;
         }
+        if let Some(error) = self.refuses_reads() {
+            return turn.answers.extend(reads.into_iter().map(|(id, _)| (Waiter::Local(id), Err(error.clone()))));
+        }
         let reads = reads.into_iter().map(|(id, op)| (Ticket(id.0), op)).collect();
         let (now_ms, mut clock_ms) = (turn.now.mono_ms, self.clock.estimate_ms(turn.now));
         if is_on(Mutation::ExpiryByOwnClock) {
@@ -547,6 +550,7 @@ impl Replica {
                 turn.out.push(Output::Report(Event::Follows(self.group, term, leader)));
             }
             self.followed = followed;
+            self.scrub.stand_down();
         }
     }
 

@@ -42,7 +42,6 @@ impl Replica {
         messages: Vec<Message>,
         turn: &mut Turn,
     ) {
-        self.scrub.awaited = None;
         turn.log.push(Record::SnapshotIntent(self.group, meta.clone()));
         if is_on(Mutation::InstallationDoneEarly) {
             turn.log.push(Record::SnapshotDone(self.group, meta.clone()));
@@ -65,6 +64,7 @@ impl Replica {
                 self.durable_term = self.logged_hard_state.term;
                 self.applied = install.meta.index;
                 self.receiving.clear();
+                self.scrub.replaced();
                 self.raft.persisted(install.number);
                 self.raft.applied(install.meta.index);
                 for message in install.messages {

@@ -21,6 +21,7 @@ use crate::request::{Command, GroupStatus, LimitStatus, Operation, ReadMode, Rea
 use crate::requests::{Pending, Requests, Stage};
 use crate::retention::Retention;
 use crate::room::{Rooms, Verdict};
+use crate::scrub::Part;
 use crate::spread::Offer;
 use crate::storage::{AppliedClock, SnapshotMeta, StorageDone};
 use crate::store::StoreError;
@@ -230,12 +231,19 @@ impl Shard {
     /// Leaders have their replicas compared: one group's at a time, since nobody waits for it.
     fn scrub(&mut self, now: Tick, out: &mut Vec<Output>) {
         let peers = std::mem::take(&mut self.peers_up);
+        let members = self.members.clone();
+        let may_lead = |id| members.as_ref().is_none_or(|members| members.stays(id));
         let mut is_comparing = false;
         self.each(now, out, |replica, turn| {
             replica.end_scrubbed_part(turn);
+            replica.heal(&peers, may_lead);
             is_comparing |= replica.scrub.is_comparing();
         });
-        self.each(now, out, |replica, turn| is_comparing = is_comparing || replica.scrub_part(&peers, turn));
+        let mut groups: Vec<_> = self.replicas.values().map(|replica| (replica.scrub.rank(), replica.group)).collect();
+        groups.sort_unstable();
+        for (_, group) in groups {
+            self.one(now, group, out, |replica, turn| is_comparing = is_comparing || replica.scrub_part(&peers, turn));
+        }
         self.peers_up = peers;
     }
 
@@ -408,14 +416,15 @@ impl Shard {
             Body::SnapshotAck { transfer, chunk, accepted } => self.one(now, group, out, |replica, turn| {
                 replica.snapshot_ack(from, Ticket(transfer), chunk, accepted, turn);
             }),
-            Body::Scrub { index, position, bytes_max } => {
-                self.one(now, group, out, |replica, _| replica.asked_to_scrub(from, index, position, bytes_max));
+            Body::Scrub { index, term, position, bytes_max } => {
+                let part = Part { index, term, asker: from, position, bytes_max };
+                self.one(now, group, out, |replica, _| replica.asked_to_scrub(part));
             }
-            Body::Scrubbed { index, hash } => {
-                self.one(now, group, out, |replica, _| replica.scrub.answered(from, index, hash));
+            Body::Scrubbed { index, term, hash } => {
+                self.one(now, group, out, |replica, _| replica.scrub_answered(from, index, term, hash));
             }
-            Body::Differs { index } => {
-                self.one(now, group, out, |replica, turn| replica.told_that_differs(from, index, turn));
+            Body::Differs { term } => {
+                self.one(now, group, out, |replica, turn| replica.told_that_differs(from, term, turn));
             }
             Body::Room(level) => self.rooms.told(from, level, now.mono_ms),
             Body::ClockAsk { round } => {

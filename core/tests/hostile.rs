@@ -92,11 +92,12 @@ fn step(cluster: &mut Cluster, random: &mut Random) {
         1 => Body::SnapshotAck { transfer: random.number(), chunk: random.below(3), accepted: random.one_in(2) },
         3 => Body::Scrub {
             index: LogIndex(random.below(20)),
+            term: Term(random.below(4)),
             position: vec![b'd'; random.below(4) as usize].into(),
             bytes_max: random.below(100),
         },
-        4 => Body::Scrubbed { index: LogIndex(random.below(20)), hash: random.number() },
-        5 => Body::Differs { index: LogIndex(random.below(20)) },
+        4 => Body::Scrubbed { index: LogIndex(random.below(20)), term: Term(random.below(4)), hash: random.number() },
+        5 => Body::Differs { term: Term(random.below(4)) },
         2 => Body::ForwardReply { id: random.number(), reply: Err(Error::NoLeader) },
         _ => Body::Raft(random_message(random, from, to)),
     };

@@ -185,9 +185,16 @@ impl ShardEffects {
                 self.handle.node.shared.end(Ending::Damaged(why.clone()));
                 self.handle.arrived.notify();
             }
-            Event::ReplicasDiffer { group, index, replicas, heal } => {
-                let consequence = match heal {
-                    true => "a majority agrees: these get everything anew from the others",
+            Event::FetchesAnew(group) => {
+                tracing::error!(
+                    shard,
+                    group = group.0,
+                    "the group's state here is not what a majority has: it is fetched anew from the leader"
+                );
+            }
+            Event::ReplicasDiffer { group, index, replicas, majority } => {
+                let consequence = match majority {
+                    true => "a majority agrees on another one",
                     false => {
                         "no majority agrees, so that nobody knows which is right: compare them with a backup, and remove what is wrong"
                     }

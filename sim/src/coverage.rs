@@ -86,6 +86,7 @@ kinds! {
         RoomChanged = Event::RoomChanged(..),
         Damaged = Event::Damaged(_),
         ReplicasDiffer = Event::ReplicasDiffer { .. },
+        FetchesAnew = Event::FetchesAnew(_),
         Failed = Event::Failed(_),
         SnapshotSending = Event::SnapshotSending(..),
         SnapshotInstalled = Event::SnapshotInstalled(..),

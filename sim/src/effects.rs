@@ -64,8 +64,6 @@ pub struct Performer<'a> {
     pub stall: &'a mut Option<(u64, Death)>,
     /// It came.
     pub died: &'a mut Option<Death>,
-    /// It was told that its store is damaged.
-    pub is_damaged: &'a mut bool,
     /// To clients.
     pub answers: Vec<(RequestId, Result<Reply, Error>)>,
     /// Who the members are, if that changed.
@@ -255,16 +253,14 @@ impl Performer<'_> {
             Event::SnapshotInstalled(..) => self.shared.coverage.snapshots += 1,
             Event::DiskHangs => self.shared.faults.happened(Fault::DiskHangs),
             Event::Truncated(..) => self.shared.coverage.truncations += 1,
-            Event::Damaged(why) => {
-                self.shared.told_apart(&why);
-                *self.is_damaged = true;
-                *self.died = Some(Death::Kill);
-            }
-            Event::ReplicasDiffer { group, replicas, .. } => {
-                self.shared.told_apart(&format!("group {group}: {replicas:?} differ"));
-            }
+            Event::FetchesAnew(group) => self.shared.told_apart(group, &[self.node]),
+            Event::ReplicasDiffer { group, replicas, majority: true, .. } => self.shared.told_apart(group, &replicas),
+            // Two are compared, and one of them is wrong.
+            Event::ReplicasDiffer { majority: false, .. } if !self.shared.altered.is_empty() => {}
+            Event::ReplicasDiffer { group, replicas, .. } => self.shared.told_apart(group, &replicas),
             // A failure is found by asking the shard.
             Event::Failed(_)
+            | Event::Damaged(_)
             | Event::DiskBack(_)
             | Event::RoomChanged(..)
             | Event::Follows(..)

@@ -238,9 +238,6 @@ impl Node {
     /// Starts a process. False: it died in the middle of it.
     pub fn start(&mut self, shared: &mut Shared) -> bool {
         let Some(part) = self.part.clone() else { return false };
-        if self.is_damaged {
-            return false;
-        }
         self.starts += 1;
         shared.coverage.starts += 1;
         shared.exchange.starts.insert(self.host, self.starts);
@@ -411,7 +408,6 @@ impl Node {
     pub fn tick(&mut self, shared: &mut Shared, net: &mut dyn Net) {
         if let Some(process) = &mut self.process {
             process.tick(&mut self.disk, &mut self.known, shared, net);
-            self.is_damaged |= process.is_damaged;
         }
     }
 

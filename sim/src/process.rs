@@ -128,8 +128,6 @@ pub struct Process {
     stall: Option<(u64, Death)>,
     /// It died of that.
     pub died: Option<Death>,
-    /// It was told that its store is damaged.
-    pub is_damaged: bool,
     /// Its disk failed.
     sync_failed: bool,
     /// What it writes is not synced before.
@@ -185,7 +183,6 @@ impl Process {
             doom: None,
             stall: None,
             died: None,
-            is_damaged: false,
             sync_failed: false,
             disk_hangs_until_ms: 0,
             paused_until_ms: 0,
@@ -457,7 +454,8 @@ impl Process {
             StorageDone::Applied { group, .. } | StorageDone::SnapshotInstalled { group, .. } => {
                 // Everybody at the same indexes, however the entries were batched.
                 let applied = self.applied(*group);
-                if applied.is_multiple_of(self.compare_every) && shared.altered != Some(self.host) {
+                let is_altered = shared.altered.contains(&(*group, self.node));
+                if applied.is_multiple_of(self.compare_every) && !is_altered {
                     let (_, hash) = self.state(*group);
                     let judged = shared.watch.state(*group, applied, self.node, hash);
                     shared.judge(judged);
@@ -510,7 +508,6 @@ impl Process {
                 doom: &mut self.doom,
                 stall: &mut self.stall,
                 died: &mut self.died,
-                is_damaged: &mut self.is_damaged,
                 answers: Vec::new(),
                 told: None,
                 gone: Vec::new(),

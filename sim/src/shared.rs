@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use drey_core::Room;
+use drey_core::{GroupId, NodeId, Room};
 
 use crate::checker::{Violation, Watch};
 use crate::clients::Exchange;
@@ -33,8 +33,8 @@ pub struct Shared {
     pub coverage: Coverage,
     /// Hosts whose disks are short of room, and until when one that has room again may be taken for such a one.
     short: (BTreeSet<usize>, u64),
-    /// The host whose store holds something else than was written.
-    pub altered: Option<usize>,
+    /// Replicas whose store holds something else than was written.
+    pub altered: BTreeSet<(GroupId, NodeId)>,
     violation: Option<Violation>,
 }
 
@@ -50,7 +50,7 @@ impl Shared {
             exchange: Exchange::default(),
             coverage: Coverage::default(),
             short: (BTreeSet::new(), 0),
-            altered: None,
+            altered: BTreeSet::new(),
             violation: None,
         }
     }
@@ -71,10 +71,11 @@ impl Shared {
         }
     }
 
-    /// Replicas were told that they do not hold the same.
-    pub fn told_apart(&mut self, why: &str) {
-        if self.altered.is_none() {
-            self.violated(Violation::new("replicas that hold the same are not told apart", why.to_owned()));
+    /// These replicas were told that they do not hold what the others do.
+    pub fn told_apart(&mut self, group: GroupId, nodes: &[NodeId]) {
+        if !nodes.iter().all(|&node| self.altered.contains(&(group, node))) {
+            let seen = format!("group {group}: {nodes:?} differ, of which changed: {:?}", self.altered);
+            self.violated(Violation::new("replicas that hold the same are not told apart", seen));
         }
     }
 

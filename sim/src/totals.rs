@@ -24,6 +24,7 @@ const NEED_NOT: &[(&str, &str, &str)] = &[
     ("error", "DataLoss", NOT_OF_CORE),
     ("error", "NotFound", NOT_OF_CORE),
     ("error", "Explained", NOT_OF_CORE),
+    ("event", "Damaged", "no engine notices damage, and who lost bits of its log does not start"),
     ("event", "ClockJumped", "one wall clock at a time is wrong, and no group is without a leader for an hour"),
 ];
 const NOT_OF_CORE: &str = "only what is around core says so";

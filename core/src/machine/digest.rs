@@ -11,6 +11,10 @@ use crate::mutation::{Mutation, is_on};
 use crate::name::KeyRange;
 use crate::store::{Read, StoreError};
 
+/// A part has at most so many records that each of them is counted as this many bytes more than it has, and as many ranges.
+const RECORD_COST: u64 = 64;
+const RANGE_COST: u64 = 512;
+
 /// A part of a state, read and hashed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Digest {
@@ -42,20 +46,26 @@ impl Machine {
         hash.update(&Meta { generation: 0, ..self.meta().clone() }.encode());
         let generation = self.generation();
         let first = generation.key(position);
-        let (mut bytes, mut next) = (0, None);
+        let (mut bytes, mut cost, mut next) = (0, 0, None);
         for (start, end) in self.agreed_ranges() {
             if next.is_some() || end[..] <= first[..] {
                 continue;
             }
             let start = start.as_slice().max(&first);
+            if cost >= bytes_max && cost > 0 {
+                next = Some(Bytes::copy_from_slice(generation.suffix(start)));
+                break;
+            }
+            cost += RANGE_COST;
             reader.scan(start, &end, false, &mut |key, value| {
                 let suffix = generation.suffix(&key);
                 let record_bytes = (suffix.len() + value.len()) as u64;
-                if bytes > 0 && bytes + record_bytes > bytes_max {
+                if bytes > 0 && cost + record_bytes > bytes_max {
                     next = Some(Bytes::copy_from_slice(suffix));
                     return ControlFlow::Break(());
                 }
                 bytes += record_bytes;
+                cost += RECORD_COST + record_bytes;
                 add(&mut hash, suffix);
                 if !is_on(Mutation::ScrubSkipsValues) {
                     add(&mut hash, &value);

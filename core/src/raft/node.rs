@@ -180,6 +180,14 @@ impl RaftNode {
         self.settle();
     }
 
+    /// As a follower: asks the leader for a snapshot in the place of the state that is here, and takes no entries until it is there. What
+    /// was acknowledged stays acknowledged: the snapshot is of the log's last entry, or of a later one. Refused in silence as long as
+    /// one is on its way, there is no leader, or nothing is here of its term.
+    pub fn request_snapshot(&mut self) {
+        let _ = self.raw.request_snapshot();
+        self.settle();
+    }
+
     /// Leads no more, of its own accord.
     pub fn step_down(&mut self) {
         let raft = &mut self.raw.raft;

@@ -7,6 +7,7 @@ use bytes::{Buf, BufMut, Bytes};
 use super::Body;
 use super::format::FORMAT_OLDEST;
 use crate::clock::{Reading, Told};
+use crate::limits::SCRUB_PART_BYTES_MAX;
 use crate::machine::keys::SUFFIX_BYTES_MAX;
 use crate::machine::{DecodeError, reply};
 use crate::raft::{Message, NUMBER_MAX};
@@ -28,9 +29,6 @@ const SCRUBBED: u8 = 10;
 const DIFFERS: u8 = 11;
 const TRANSFER: u8 = 16;
 const MEMBERS: u8 = 17;
-
-/// The largest part that a leader may have compared, in bytes.
-const SCRUB_PART_BYTES_MAX: u64 = 16 << 20;
 
 /// The longest configuration in a snapshot's description, in bytes.
 const CONFIGURATION_BYTES_MAX: usize = 64 << 10;
@@ -75,16 +73,18 @@ pub(super) fn encode(body: &Body, out: &mut Vec<u8>) {
             reply::encode(reply, out);
         }
         Body::Transfer { to } => out.put_u64_le(to.0),
-        Body::Scrub { index, position, bytes_max } => {
+        Body::Scrub { index, term, position, bytes_max } => {
             out.put_u64_le(index.0);
+            out.put_u64_le(term.0);
             out.put_u64_le(*bytes_max);
             out.put_slice(position);
         }
-        Body::Scrubbed { index, hash } => {
+        Body::Scrubbed { index, term, hash } => {
             out.put_u64_le(index.0);
+            out.put_u64_le(term.0);
             out.put_u64_le(*hash);
         }
-        Body::Differs { index } => out.put_u64_le(index.0),
+        Body::Differs { term } => out.put_u64_le(term.0),
         Body::Members(members) => out.put_slice(&members.encode()),
         Body::SnapshotChunk { transfer, meta, chunk, last, data } => {
             out.put_u64_le(*transfer);
@@ -169,21 +169,23 @@ pub(super) fn decode(kind: u8, mut bytes: Bytes) -> Result<Body, &'static str> {
             Ok(Body::SnapshotAck { transfer, chunk, accepted })
         }
         SCRUB => {
-            let (index, bytes_max) = (LogIndex(number(&mut bytes)?), number(&mut bytes)?);
+            let (index, term) = (LogIndex(number(&mut bytes)?), Term(number(&mut bytes)?));
+            let bytes_max = number(&mut bytes)?;
             if bytes_max > SCRUB_PART_BYTES_MAX || bytes.len() > SUFFIX_BYTES_MAX {
                 return Err("a part to be compared that is too large");
             }
-            Ok(Body::Scrub { index, position: bytes, bytes_max })
+            Ok(Body::Scrub { index, term, position: bytes, bytes_max })
         }
         SCRUBBED => {
-            let (index, hash) = (LogIndex(number(&mut bytes)?), number(&mut bytes)?);
+            let (index, term) = (LogIndex(number(&mut bytes)?), Term(number(&mut bytes)?));
+            let hash = number(&mut bytes)?;
             ended(&bytes)?;
-            Ok(Body::Scrubbed { index, hash })
+            Ok(Body::Scrubbed { index, term, hash })
         }
         DIFFERS => {
-            let index = LogIndex(number(&mut bytes)?);
+            let term = Term(number(&mut bytes)?);
             ended(&bytes)?;
-            Ok(Body::Differs { index })
+            Ok(Body::Differs { term })
         }
         ROOM => {
             let level = bytes.has_remaining().then(|| bytes.get_u8()).and_then(RoomLevel::of_number);

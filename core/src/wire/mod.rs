@@ -63,6 +63,8 @@ pub enum Body {
     Scrub {
         /// Behind which entry.
         index: LogIndex,
+        /// The entry's, and the leader's.
+        term: Term,
         /// Where the part begins.
         position: Bytes,
         /// About how long it is.
@@ -72,13 +74,15 @@ pub enum Body {
     Scrubbed {
         /// As asked.
         index: LogIndex,
+        /// As asked.
+        term: Term,
         /// Its hash.
         hash: u64,
     },
-    /// A majority has something else there.
+    /// A majority has something else than this replica told.
     Differs {
-        /// As asked.
-        index: LogIndex,
+        /// The leader's, when it was told.
+        term: Term,
     },
     /// A part of a snapshot.
     SnapshotChunk {

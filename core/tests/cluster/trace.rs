@@ -81,7 +81,7 @@ impl Trace {
             }
             Body::Scrub { index, .. } => format!("Scrub {id}->{to} behind entry {index}"),
             Body::Scrubbed { index, .. } => format!("Scrubbed {id}->{to} behind entry {index}"),
-            Body::Differs { index } => format!("Differs {id}->{to} behind entry {index}"),
+            Body::Differs { .. } => format!("Differs {id}->{to}"),
             Body::Room(level) => format!("Room {id}->{to} {level}"),
             Body::SnapshotAck { chunk, accepted, .. } => format!("SnapshotAck {id}->{to} chunk {chunk} {accepted}"),
             Body::ClockAsk { round } => format!("ClockAsk {id}->{to} term {round}"),
@@ -121,8 +121,9 @@ impl Trace {
             Event::RoomChanged(room, level) => {
                 return self.line(format!("{id}: {} MiB are free, which is {level}", room.free_bytes >> 20));
             }
-            Event::ReplicasDiffer { group, index, replicas, heal } => {
-                let known = if *heal { "a majority agrees" } else { "no majority agrees" };
+            Event::FetchesAnew(group) => (*group, format!("{id} fetches its state anew")),
+            Event::ReplicasDiffer { group, index, replicas, majority } => {
+                let known = if *majority { "a majority agrees" } else { "no majority agrees" };
                 (*group, format!("{id} finds that {} differ behind entry {index}, {known}", ids(replicas)))
             }
             Event::Damaged(why) => return self.line(format!("{id} is damaged: {why}")),

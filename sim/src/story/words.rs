@@ -158,8 +158,8 @@ pub fn envelope(envelope: &Envelope) -> (Topic, String) {
         Body::ClockAsk { .. } => "ClockAsk".to_owned(),
         Body::Room(level) => format!("Room {level}"),
         Body::Scrub { index, .. } => format!("Scrub at {index}"),
-        Body::Scrubbed { index, hash } => format!("Scrubbed at {index}: {hash:016x}"),
-        Body::Differs { index } => format!("Differs at {index}"),
+        Body::Scrubbed { index, hash, .. } => format!("Scrubbed at {index}: {hash:016x}"),
+        Body::Differs { .. } => "Differs".to_owned(),
         Body::ClockTell { .. } => "ClockTell".to_owned(),
     };
     (Topic::Message, text)
@@ -245,6 +245,7 @@ fn reported(host: usize, event: &Reported) -> Option<Event> {
         Reported::ReplicasDiffer { group, index, replicas, .. } => {
             said(Topic::Process, group, format!("at {index} differ: {}", ids(replicas)))
         }
+        Reported::FetchesAnew(group) => said(Topic::Process, group, "fetches its state anew".to_owned()),
         Reported::Failed(why) => Event::new(host, Topic::Process, format!("failed: {why}")),
         Reported::SnapshotSending(group, to, index) => {
             said(Topic::Store, group, format!("sends snapshot {index} to n{to}"))

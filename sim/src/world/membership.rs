@@ -1,5 +1,7 @@
 //! What the operator has decided, carried out: nodes that join, members that leave, disks that are lost.
 
+use std::collections::BTreeSet;
+
 use drey_core::system::SystemWrite;
 use drey_core::{GroupId, Incarnation, NodeId};
 
@@ -121,15 +123,16 @@ impl World {
             return false;
         }
         let mut shared = self.shared.borrow_mut();
-        shared.altered = Some(host);
-        shared.happened(host, Fault::ValueChanged, format_args!("node {}", node.id()));
-        self.operator.doing = Doing::Checking(host, node.id());
+        shared.altered.insert((group, node.id()));
+        shared.happened(host, Fault::ValueChanged, format_args!("node {}, group {group}", node.id()));
         true
     }
 
-    /// Whether a host's node runs.
-    pub fn is_up(&self, host: usize) -> bool {
-        self.nodes[host - 1].borrow().is_up()
+    /// Whether all nodes that run have applied the same of a group, and hold the same.
+    pub fn agrees(&self, group: GroupId) -> bool {
+        let nodes = self.nodes.iter().map(|node| node.borrow());
+        let states: BTreeSet<_> = nodes.filter_map(|node| Some(node.process.as_ref()?.state(group))).collect();
+        states.len() == 1
     }
 
     /// What lost bits should not start.
@@ -197,7 +200,7 @@ impl World {
         };
         if is_damaged {
             self.lose_disk(now_ms, host);
-        } else if is_up && self.shared.borrow().altered != Some(host) {
+        } else if is_up {
             self.nodes[host - 1].borrow_mut().has_rotted = false;
             self.operator.rest(now_ms);
         }
@@ -268,7 +271,6 @@ impl World {
             self.take_down(host, Death::PowerCut);
         }
         self.nodes[host - 1].borrow_mut().wipe();
-        self.shared.borrow_mut().altered.take_if(|altered| *altered == host);
         self.power[host - 1] = power;
         self.clients.borrow_mut().hosts = self.member_hosts();
     }

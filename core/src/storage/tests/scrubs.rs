@@ -54,22 +54,28 @@ fn any_changed_byte_of_a_state_changes_the_digest_of_its_part_alone() {
         found.unwrap();
     }
     assert!(records.len() > 80);
-    for (key, value) in records {
-        let altered = match value.split_last() {
-            Some((last, rest)) => Bytes::from([rest, &[*last ^ 1]].concat()),
-            None => continue,
-        };
-        let machine = Machine::load(&store, GROUP, GROUPS).unwrap();
-        let put =
-            |store: &mut MemoryStore, value| store.write(WriteSet { changes: [(key.clone(), Some(value))].into() });
-        put(&mut store, altered).unwrap();
+    let machine = Machine::load(&store, GROUP, GROUPS).unwrap();
+    let differ = |store: &MemoryStore| {
         let (mut position, mut differ) = (Bytes::new(), 0);
         for part in &before {
-            let digest = machine.digest(&store, &position, 300).unwrap();
+            let digest = machine.digest(store, &position, 300).unwrap();
             differ += usize::from(digest.hash != part.hash);
             position = part.next.clone().unwrap_or_default();
         }
-        assert_eq!(differ, 1, "{key:?}");
-        put(&mut store, value).unwrap();
+        differ
+    };
+    for (key, value) in records {
+        let put = |store: &mut MemoryStore, value| {
+            store.write(WriteSet { changes: [(key.clone(), value)].into() }).unwrap();
+        };
+        if let Some((last, rest)) = value.split_last() {
+            put(&mut store, Some(Bytes::from([rest, &[*last ^ 1]].concat())));
+            assert_eq!(differ(&store), 1, "{key:?} changed");
+        }
+        // What is gone leaves room in its part, or takes its beginning away from the part before.
+        put(&mut store, None);
+        assert!((1..=2).contains(&differ(&store)), "{key:?} gone");
+        put(&mut store, Some(value));
+        assert_eq!(differ(&store), 0);
     }
 }
