@@ -432,7 +432,7 @@ fn draw_outbox(seed: u64) -> usize {
 fn draw_scrub(seed: u64) -> ScrubLimits {
     let rng = &mut Rng::stream(seed, "scrub", 0);
     let every_ms = if rng.chance(600) { rng.between(1_000, 6_000) } else { 0 };
-    ScrubLimits { every_ms, part_bytes: *rng.pick(&[2 << 10, 16 << 10, ScrubLimits::default().part_bytes]) }
+    ScrubLimits { every_ms, part_bytes: *rng.pick(&[8 << 10, 64 << 10, ScrubLimits::default().part_bytes]) }
 }
 
 fn draw_transfer(seed: u64) -> TransferLimits {
