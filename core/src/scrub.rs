@@ -40,7 +40,7 @@ pub(crate) struct Scrub {
     pub awaited: Option<Part>,
     /// What the store reads now.
     pub reading: Option<Part>,
-    /// The term whose leader it has told something.
+    /// The term whose leader it has told something: it may doubt that leader for a while, and follow it again.
     pub told: Option<Term>,
     /// Its own state is not what the others have: it is to be fetched anew, and not to be read before.
     pub is_wrong: bool,
@@ -232,7 +232,7 @@ impl Scrub {
 
     /// It leads no more, or follows another.
     pub fn stand_down(&mut self) {
-        (self.awaited, self.told) = (None, None);
+        self.awaited = None;
         (self.pass, self.begun_ms, self.ended_ms, self.found) = (None, None, None, false);
         self.status = ScrubStatus { differences: self.status.differences, ..ScrubStatus::default() };
     }
