@@ -15,6 +15,13 @@ impl Replica {
     /// Opens a view for each peer that Raft wants to send a snapshot to, and ends the transfers that do not move.
     pub(crate) fn open_snapshots(&mut self, turn: &mut Turn) {
         for peer in self.raft.take_wanted_snapshots() {
+            // Who asked for a snapshot wants one of all that it has: this view was opened a moment too early.
+            if self.sending.to(peer).is_some_and(|transfer| transfer.is_only_offered()) {
+                self.raft.offer_snapshot(peer, None);
+                if let Some(transfer) = self.sending.end(peer) {
+                    turn.out.push(Output::Storage(StorageJob::SnapshotClose { ticket: transfer.ticket }));
+                }
+            }
             if self.sending.to(peer).is_none() {
                 let ticket = turn.ticket();
                 self.sending.start(peer, ticket, turn.now.mono_ms);

@@ -33,6 +33,13 @@ pub(crate) struct Transfer {
     pub active_ms: u64,
 }
 
+impl Transfer {
+    /// The view is open, and Raft has not announced it.
+    pub fn is_only_offered(&self) -> bool {
+        self.meta.is_some() && self.announcement.is_none()
+    }
+}
+
 impl Sending {
     pub fn start(&mut self, peer: NodeId, ticket: Ticket, now_ms: u64) {
         let transfer = Transfer { ticket, meta: None, announcement: None, chunk: 0, last: false, active_ms: now_ms };

@@ -103,7 +103,7 @@ impl LogInMemory {
 
     /// Makes an open view available for one peer, or no longer.
     pub fn offer_snapshot(&mut self, to: NodeId, meta: Option<(&SnapshotMeta, ConfState)>) {
-        let available = &mut self.snapshots.get_mut().available;
+        let Snapshots { available, wanted } = self.snapshots.get_mut();
         match meta {
             None => {
                 available.remove(&to.0);
@@ -115,6 +115,8 @@ impl LogInMemory {
                 metadata.term = meta.term.0;
                 metadata.set_conf_state(configuration);
                 available.insert(to.0, snapshot);
+                // Whether this one will do Raft says when it looks at it.
+                wanted.remove(&to.0);
             }
         }
     }
