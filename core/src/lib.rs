@@ -53,6 +53,7 @@ mod scrub;
 mod shard;
 mod shard_membership;
 mod shard_room;
+mod shard_scrub;
 mod snapshots;
 mod spread;
 mod start;

@@ -228,25 +228,6 @@ impl Shard {
         self.peers_up = peers;
     }
 
-    /// Leaders have their replicas compared: one group's at a time, since nobody waits for it.
-    fn scrub(&mut self, now: Tick, out: &mut Vec<Output>) {
-        let peers = std::mem::take(&mut self.peers_up);
-        let members = self.members.clone();
-        let may_lead = |id| members.as_ref().is_none_or(|members| members.stays(id));
-        let mut is_comparing = false;
-        self.each(now, out, |replica, turn| {
-            replica.end_scrubbed_part(turn);
-            replica.heal(&peers, may_lead);
-            is_comparing |= replica.scrub.is_comparing();
-        });
-        let mut groups: Vec<_> = self.replicas.values().map(|replica| (replica.scrub.rank(), replica.group)).collect();
-        groups.sort_unstable();
-        for (_, group) in groups {
-            self.one(now, group, out, |replica, turn| is_comparing = is_comparing || replica.scrub_part(&peers, turn));
-        }
-        self.peers_up = peers;
-    }
-
     /// Whether somebody would miss this shard if it ended now: it leads others, or has not answered.
     pub fn is_needed(&self) -> bool {
         self.failed.is_none() && (self.requests.len() > 0 || self.replicas.values().any(Replica::leads_others))
@@ -518,7 +499,13 @@ impl Shard {
         }
     }
 
-    fn one(&mut self, now: Tick, group: GroupId, out: &mut Vec<Output>, then: impl FnOnce(&mut Replica, &mut Turn)) {
+    pub(crate) fn one(
+        &mut self,
+        now: Tick,
+        group: GroupId,
+        out: &mut Vec<Output>,
+        then: impl FnOnce(&mut Replica, &mut Turn),
+    ) {
         let Shard { replicas, config, log, answers, tickets, wake_ms, disk, rooms, .. } = self;
         let Some(replica) = replicas.get_mut(&group) else { return };
         let disk_waited_ms = disk.waited_ms(now);
