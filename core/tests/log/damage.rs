@@ -149,3 +149,10 @@ fn no_flipped_bit_ever_changes_what_was_attested() {
     }
     assert!(refused > 10_000 && harmless > 10_000, "{refused} {harmless}");
 }
+
+/// Found by the fuzzer: entries pushed at once fill five batches, of which two are left.
+#[test]
+fn the_first_parts_of_what_was_split_are_there_before_the_last() {
+    let input = b"\x00\x01\x00\x00\x00\x00\xfe\x1b\x1f\x17\x17\x0b\x17\x17\x17\x17\xff\xff\xff\xff\xff\xff\xff\xff\xff\x17\x17\x17\x17\x17\x17\x17\xfe\xff\xfe\x8e\x66\x97\x92\x4c\x4f\x47\x00\x00\x66\x00\xf6\xff\xfe\x72\x65\x79\x00\x35\x00\x00\x07\xf9\x6a";
+    rot::break_and_recover(input);
+}

@@ -49,7 +49,8 @@ pub struct Written {
 pub struct History {
     pub start: Groups,
     pub steps: Vec<Step>,
-    /// How many of the steps are whole with each batch. The next batch may hold a part of the following.
+    /// How many of the steps are synced with all that was pushed beside them, with each batch. Of what follows, a
+    /// part may be there.
     pub synced: Vec<usize>,
 }
 

@@ -126,7 +126,8 @@ fn judge(node: &Node, broken: &crate::disk::Disk) {
         let history = &node.history[&shard];
         let batches = released + whole;
         let least = history.synced[batches - 1];
-        let most = history.synced.get(batches).copied().unwrap_or(least);
+        // What is split over several batches counts with the last of them, but its first parts are there before that.
+        let most = history.synced[batches..].iter().copied().find(|steps| *steps > least).unwrap_or(least);
         let mut wanted = history.start.clone();
         history.steps[..least].iter().for_each(|step| model::apply(&mut wanted, step));
         let mut more = history.steps[least..most].iter();
