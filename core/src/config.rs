@@ -56,8 +56,10 @@ pub struct Timing {
     pub leader_wait_ms: u64,
     /// A read index that was not answered for so long is asked for again.
     pub read_retry_ms: u64,
-    /// A snapshot's chunk that was not answered for so long ends the transfer.
+    /// A snapshot's chunk that was not answered for so long ends the transfer, while there is a link.
     pub snapshot_ack_ms: u64,
+    /// A transfer without a link ends after so long.
+    pub snapshot_resume_ms: u64,
 }
 
 impl Default for Timing {
@@ -69,6 +71,7 @@ impl Default for Timing {
             leader_wait_ms: 4_000,
             read_retry_ms: 300,
             snapshot_ack_ms: 10_000,
+            snapshot_resume_ms: 60_000,
         }
     }
 }
@@ -87,11 +90,13 @@ pub struct TransferLimits {
     pub append_bytes_max: u64,
     /// About the size of a snapshot's chunk, in bytes.
     pub chunk_bytes: usize,
+    /// How fast a shard sends snapshots, all together, in bytes; 0: as fast as it can.
+    pub bytes_per_second: u64,
 }
 
 impl Default for TransferLimits {
     fn default() -> TransferLimits {
-        TransferLimits { append_bytes_max: 1 << 20, chunk_bytes: 256 << 10 }
+        TransferLimits { append_bytes_max: 1 << 20, chunk_bytes: 256 << 10, bytes_per_second: 64 << 20 }
     }
 }
 
@@ -118,10 +123,12 @@ pub struct LogLimits {
     /// Live segments beyond which the oldest is cleared: the store is synced and the log truncated. One more is always
     /// prepared, and a few may be waiting to be cleared under load.
     pub segments_kept: usize,
+    /// So much of what members that are being brought up will want next is kept for them beyond that, in bytes of payload.
+    pub held_bytes_max: u64,
 }
 
 impl Default for LogLimits {
     fn default() -> LogLimits {
-        LogLimits { segment_bytes: 16 << 20, segments_kept: 3 }
+        LogLimits { segment_bytes: 16 << 20, segments_kept: 3, held_bytes_max: 48 << 20 }
     }
 }

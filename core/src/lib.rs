@@ -61,6 +61,7 @@ pub mod storage;
 pub mod store;
 mod succession;
 pub mod system;
+mod transfers;
 mod turn;
 mod types;
 pub mod wire;

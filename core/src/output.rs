@@ -78,6 +78,10 @@ pub enum Event {
     Failed(String),
     /// A snapshot is being sent.
     SnapshotSending(GroupId, NodeId, LogIndex),
+    /// There is a link again on which this one goes on sending a snapshot, of this index.
+    SnapshotGoesOn(GroupId, NodeId, LogIndex),
+    /// All of a snapshot arrived: the group, whom it was for, its index, its bytes, and how long it took, in milliseconds.
+    SnapshotSent(GroupId, NodeId, LogIndex, u64, u64),
     /// A snapshot was installed.
     SnapshotInstalled(GroupId, LogIndex),
     /// The log was truncated up to here.

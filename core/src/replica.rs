@@ -21,6 +21,7 @@ use crate::scrub::Scrub;
 use crate::snapshots::{Receiving, Sending};
 use crate::storage::{AppliedClock, Committed, SnapshotMeta, StorageJob};
 use crate::succession::Succession;
+use crate::transfers::Transfers;
 use crate::types::{GroupId, LogIndex, NodeId, RequestId, Term, Tick, Ticket};
 use crate::wire::{Body, Envelope};
 
@@ -41,6 +42,8 @@ pub(crate) struct Turn<'a> {
     pub rooms: &'a mut Rooms,
     /// The next moment at which something is due, if that is before the next tick.
     pub wake_ms: &'a mut Option<u64>,
+    /// Which snapshots go out.
+    pub transfers: &'a mut Transfers,
 }
 
 impl Turn<'_> {
@@ -54,7 +57,7 @@ impl Turn<'_> {
         self.disk_waited_ms >= self.config.timing.election_ms()
     }
 
-    fn wake(&mut self, at_ms: u64) {
+    pub fn wake(&mut self, at_ms: u64) {
         *self.wake_ms = Some(self.wake_ms.map_or(at_ms, |other_ms| other_ms.min(at_ms)));
     }
 }
@@ -63,6 +66,8 @@ impl Turn<'_> {
 pub(crate) struct Replica {
     pub group: GroupId,
     pub node: NodeId,
+    /// Drawn anew at each start.
+    pub seed: u64,
     pub raft: RaftNode,
     pub proposals: Proposals,
     pub reads: Reads,
@@ -182,6 +187,7 @@ impl Replica {
         Ok(Replica {
             group,
             node: config.node,
+            seed,
             raft,
             proposals: Proposals::new(entry_bytes_max),
             reads: Reads::new(config.node.0, seed),
@@ -332,7 +338,7 @@ impl Replica {
         self.pump(turn);
         self.apply(turn);
         self.serve_reads(turn);
-        self.open_snapshots(turn);
+        self.go_on_with_snapshots(turn);
         self.purge(turn);
     }
 

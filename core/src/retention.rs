@@ -3,7 +3,8 @@
 //! First the store is made durable. Then each group forgets what the oldest segment holds of it, as far as the store has it;
 //! what is left, and each group's state, is written again at the log's end. `log::retention` has the rule.
 //!
-//! While much is not committed, or not applied, the log is longer by as much.
+//! While much is not committed, or not applied, the log is longer by as much. So it is while a member is being brought up: what
+//! it will want when it has its snapshot is kept for it, within a limit. Without that it would need another snapshot, and another.
 
 use std::collections::BTreeMap;
 
@@ -68,6 +69,7 @@ impl Retention {
                 self.step = Step::Persisting;
             }
             Step::Persisted(durable) => {
+                let durable = &without_held(durable, limits.held_bytes_max, replicas);
                 match log.live_segments() > limits.segments_kept + segments_for(needed_bytes(durable, replicas), limits)
                 {
                     true => clear_oldest(durable, log, replicas, out),
@@ -78,6 +80,34 @@ impl Retention {
             _ => {}
         }
     }
+}
+
+/// How far each group's log may go: as far as the store has it, and no further than others still want it, as long as not too much
+/// is kept for them. Those with the least go first.
+fn without_held(
+    durable: &BTreeMap<GroupId, LogIndex>,
+    held_bytes_max: u64,
+    replicas: &BTreeMap<GroupId, Replica>,
+) -> BTreeMap<GroupId, LogIndex> {
+    let mut free = durable.clone();
+    let held = |(&group, &durable): (&GroupId, &LogIndex)| {
+        let replica = replicas.get(&group)?;
+        let from = replica.held_for_others().filter(|from| *from < durable)?;
+        Some((replica.raft.bytes_between(from, durable), group, from))
+    };
+    let mut held: Vec<_> = durable.iter().filter_map(held).collect();
+    held.sort_unstable();
+    let mut room = held_bytes_max;
+    for (bytes, group, from) in held {
+        match room.checked_sub(bytes) {
+            Some(left) => {
+                room = left;
+                free.insert(group, from);
+            }
+            None => break,
+        }
+    }
+    free
 }
 
 /// Bytes of entries that only the log holds for sure.

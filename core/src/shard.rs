@@ -22,10 +22,12 @@ use crate::requests::{Pending, Requests, Stage};
 use crate::retention::Retention;
 use crate::room::{Rooms, Verdict};
 use crate::scrub::Part;
+use crate::snapshots::Receiving;
 use crate::spread::Offer;
-use crate::storage::{AppliedClock, SnapshotMeta, StorageDone};
+use crate::storage::{AppliedClock, SnapshotMeta, Staged, StorageDone};
 use crate::store::StoreError;
 use crate::system::Members;
+use crate::transfers::Transfers;
 use crate::types::{GroupId, NodeId, RequestId, Tick, Ticket};
 use crate::wire::{Body, Envelope};
 
@@ -38,6 +40,8 @@ pub struct Recovered {
     pub logs: BTreeMap<GroupId, GroupLog>,
     /// Of each of this shard's groups, what the store has applied.
     pub stored: BTreeMap<GroupId, SnapshotMeta>,
+    /// What each group has of a snapshot that was coming in.
+    pub staged: BTreeMap<GroupId, Staged>,
     /// Of each of these, where its clock was then.
     pub clocks: BTreeMap<GroupId, AppliedClock>,
     /// The members, if the system group is this shard's and its state has them.
@@ -58,6 +62,7 @@ pub struct Shard {
     pub(crate) rooms: Rooms,
     /// When what is led here was handed over last for want of room.
     pub(crate) made_room_ms: u64,
+    transfers: Transfers,
     /// The next moment at which a replica wants a turn.
     wake_ms: Option<u64>,
     /// The next at which it will get one, beside ticks.
@@ -90,8 +95,11 @@ impl Shard {
             let stored = found.stored.remove(&group).unwrap_or_default();
             let clock = found.clocks.remove(&group).unwrap_or_default();
             let logged = found.logs.remove(&group);
-            let replica = Replica::recover(group, &config, seed, now, logged, (&stored, clock), &mut log)
+            let mut replica = Replica::recover(group, &config, seed, now, logged, (&stored, clock), &mut log)
                 .map_err(RecoverError)?;
+            if let Some(staged) = found.staged.remove(&group) {
+                replica.receiving = Receiving::resumed(staged, now.mono_ms);
+            }
             replicas.insert(group, replica);
         }
         log.earlier_epochs_carried();
@@ -115,6 +123,7 @@ impl Shard {
             disk: DiskWatch::default(),
             rooms: Rooms::default(),
             made_room_ms: 0,
+            transfers: Transfers::default(),
             wake_ms: None,
             wakes_ms: None,
             config,
@@ -134,7 +143,10 @@ impl Shard {
         match input {
             Input::Request(id, request) => self.request(now, id, request, out),
             Input::Message(from, envelope) => self.message(now, from, envelope, out),
-            Input::PeerUp(peer) => self.peer_up(peer, out),
+            Input::PeerUp(peer) => {
+                self.peer_up(peer, out);
+                self.each(now, out, |replica, turn| replica.transfer_linked(peer, turn));
+            }
             Input::PeerDown(peer) => self.peer_down(now, peer, out),
             Input::PeerGone(peer) => self.each(now, out, |replica, turn| replica.peer_gone(peer, turn.now.mono_ms)),
             Input::Members(members) => self.meet(members, out),
@@ -395,7 +407,7 @@ impl Shard {
                 replica.receive_chunk(from, (transfer, chunk, last), &meta, data, turn);
             }),
             Body::SnapshotAck { transfer, chunk, accepted } => self.one(now, group, out, |replica, turn| {
-                replica.snapshot_ack(from, Ticket(transfer), chunk, accepted, turn);
+                replica.snapshot_ack(from, transfer, chunk, accepted, turn);
             }),
             Body::Scrub { index, term, position, bytes_max } => {
                 let part = Part { index, term, asker: from, position, bytes_max };
@@ -436,9 +448,7 @@ impl Shard {
         self.peers_up.remove(&peer);
         self.each(now, out, |replica, turn| {
             replica.raft.unreachable(peer);
-            if replica.sending.to(peer).is_some() {
-                replica.abort_snapshot(peer, turn);
-            }
+            replica.transfer_unlinked(peer, turn);
         });
         for id in self.requests.with_peer(peer) {
             self.answers.push((Waiter::Local(id), Err(Error::OutcomeUnknown)));
@@ -477,6 +487,7 @@ impl Shard {
             StorageDone::SnapshotStaged { group, chunk, refused } => {
                 self.one(now, group, out, |replica, turn| replica.staged(chunk, refused.is_none(), turn));
             }
+            StorageDone::SnapshotForgotten { group } => self.one(now, group, out, |replica, _| replica.purge = true),
             StorageDone::SnapshotInstalled { group, clock, members, .. } => {
                 self.tell(members);
                 self.one(now, group, out, |replica, turn| replica.installed(clock, turn));
@@ -506,16 +517,16 @@ impl Shard {
         out: &mut Vec<Output>,
         then: impl FnOnce(&mut Replica, &mut Turn),
     ) {
-        let Shard { replicas, config, log, answers, tickets, wake_ms, disk, rooms, .. } = self;
+        let Shard { replicas, config, log, answers, tickets, wake_ms, disk, rooms, transfers, .. } = self;
         let Some(replica) = replicas.get_mut(&group) else { return };
         let disk_waited_ms = disk.waited_ms(now);
-        then(replica, &mut Turn { now, config, log, out, answers, tickets, disk_waited_ms, rooms, wake_ms });
+        then(replica, &mut Turn { now, config, log, out, answers, tickets, disk_waited_ms, rooms, wake_ms, transfers });
     }
 
     pub(crate) fn each(&mut self, now: Tick, out: &mut Vec<Output>, mut then: impl FnMut(&mut Replica, &mut Turn)) {
-        let Shard { config, log, answers, tickets, wake_ms, replicas, disk, rooms, .. } = self;
+        let Shard { config, log, answers, tickets, wake_ms, replicas, disk, rooms, transfers, .. } = self;
         let disk_waited_ms = disk.waited_ms(now);
-        let mut turn = Turn { now, config, log, out, answers, tickets, disk_waited_ms, rooms, wake_ms };
+        let mut turn = Turn { now, config, log, out, answers, tickets, disk_waited_ms, rooms, wake_ms, transfers };
         replicas.values_mut().for_each(|replica| then(replica, &mut turn));
     }
 

@@ -45,6 +45,7 @@ pub fn start_shard<S: Store>(
         }
         machines.push(machine);
     }
-    let shard = Shard::recover(config, seed, now, recovered)?;
-    Ok((shard, StorageWorker::new(store, machines, log.next_epoch)))
+    let mut worker = StorageWorker::new(store, machines, log.next_epoch);
+    recovered.staged = worker.find_staged().map_err(|error| RecoverError(error.to_string()))?;
+    Ok((Shard::recover(config, seed, now, recovered)?, worker))
 }

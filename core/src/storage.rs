@@ -24,7 +24,7 @@ use crate::machine::entry::Stamp;
 use crate::request::{ReadOp, Reply};
 use crate::store::StoreError;
 use crate::system::Members;
-use crate::types::{GroupId, LogIndex, Term, Ticket};
+use crate::types::{GroupId, LogIndex, NodeId, Term, Ticket};
 
 /// A committed entry on its way to the store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +50,28 @@ pub struct SnapshotMeta {
     pub term: Term,
     /// The configuration at that point, as `raft::membership` encodes it.
     pub configuration: Bytes,
+}
+
+/// A transfer of a snapshot, as its receiver knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The sender.
+    pub from: NodeId,
+    /// The sender's name for the transfer: another one for each, also after a restart.
+    pub transfer: u64,
+    /// What the whole is.
+    pub meta: SnapshotMeta,
+}
+
+/// How much of a snapshot is staged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staged {
+    /// Which.
+    pub origin: Origin,
+    /// The number of the chunk that is to come next.
+    pub next_chunk: u64,
+    /// There is none: all of it is there.
+    pub complete: bool,
 }
 
 /// What a group's state says of time, in milliseconds on the group's clock.
@@ -128,10 +150,17 @@ pub enum StorageJob {
     SnapshotStage {
         /// Whose.
         group: GroupId,
+        /// Kept with the chunk, for a restart.
+        origin: Origin,
         /// Counts from 0.
         chunk: u64,
         /// As `SnapshotRead` made it.
         data: Bytes,
+    },
+    /// Forgets what was staged: nobody goes on with it.
+    SnapshotForget {
+        /// Whose.
+        group: GroupId,
     },
     /// Makes what was staged the group's state, and durable.
     SnapshotInstall {
@@ -216,6 +245,11 @@ pub enum StorageDone {
         chunk: u64,
         /// None, or why the data was refused (damaged in flight, out of order).
         refused: Option<String>,
+    },
+    /// Of `SnapshotForget`: there may be something to purge.
+    SnapshotForgotten {
+        /// Whose.
+        group: GroupId,
     },
     /// Of `SnapshotInstall`.
     SnapshotInstalled {

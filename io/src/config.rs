@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::{fmt, future::Future, pin::Pin};
 
-use drey_core::config::{LogLimits, ScrubLimits, Timing};
+use drey_core::config::{LogLimits, ScrubLimits, Timing, TransferLimits};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Member;
@@ -97,8 +97,10 @@ pub struct Config {
     pub connections_max: usize,
     /// Raft's times.
     pub timing: Timing,
-    /// The log's size.
+    /// The log's size. What it keeps for others is shared by the shards.
     pub log: LogLimits,
+    /// How fast this node sends snapshots to others, all together, in bytes a second; 0: as fast as it can.
+    pub snapshot_rate: u64,
     /// How replicas are compared. What this node leads is, by its settings.
     pub scrub: ScrubLimits,
     /// What is kept free on the disks, in bytes: with less, others lead, and what needs room is refused where no majority has it. 0: no
@@ -125,6 +127,7 @@ impl Config {
             connections_max: 4_096,
             timing: Timing::default(),
             log: LogLimits::default(),
+            snapshot_rate: TransferLimits::default().bytes_per_second,
             scrub: ScrubLimits::default(),
             min_free_disk: MIN_FREE_DISK,
             on_connection: None,

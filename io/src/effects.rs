@@ -234,6 +234,20 @@ impl ShardEffects {
             Event::SnapshotSending(group, peer, index) => {
                 tracing::info!(shard, group = group.0, peer = peer.0, index = index.0, "sends a snapshot");
             }
+            Event::SnapshotGoesOn(group, peer, index) => {
+                tracing::info!(shard, group = group.0, peer = peer.0, index = index.0, "goes on sending a snapshot");
+            }
+            Event::SnapshotSent(group, peer, index, bytes, took_ms) => {
+                tracing::info!(
+                    shard,
+                    group = group.0,
+                    peer = peer.0,
+                    index = index.0,
+                    bytes,
+                    took_ms,
+                    "sent a snapshot"
+                );
+            }
             Event::SnapshotInstalled(group, index) => {
                 tracing::info!(shard, group = group.0, index = index.0, "installed a snapshot");
             }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use drey_core::config::{LogLimits, TransferLimits};
 use drey_core::log::{Damage, RecoveredLog, SegmentId};
 use drey_core::storage::{StorageJob, StorageWorker};
 use drey_core::store::{MemoryStore, Store, StoreError};
@@ -271,8 +272,12 @@ fn core_config(config: &Config, shared: &Shared, shard: ShardId) -> drey_core::C
         groups: shared.identity.groups,
         founders: if shared.identity.joined { Vec::new() } else { shared.identity.first_members() },
         timing: config.timing,
-        log: config.log,
-        transfer: drey_core::config::TransferLimits::default(),
+        log: LogLimits { held_bytes_max: config.log.held_bytes_max / u64::from(shared.shards), ..config.log },
+        transfer: TransferLimits {
+            // 0 is no limit; what is limited goes on, however slowly.
+            bytes_per_second: config.snapshot_rate.div_ceil(u64::from(shared.shards)),
+            ..TransferLimits::default()
+        },
         scrub: config.scrub,
     }
 }

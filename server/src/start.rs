@@ -169,6 +169,7 @@ fn config(args: &StartArgs) -> Result<Config, String> {
             Engine::Memory => drey_io::Engine::Memory,
         }),
         min_free_disk: args.min_free_disk,
+        snapshot_rate: args.snapshot_rate,
         scrub: ScrubLimits {
             every_ms: args.scrub_every.0.map_or(0, |every| u64::try_from(every.as_millis()).unwrap_or(u64::MAX)),
             ..config.scrub

@@ -72,6 +72,7 @@ kinds! {
         SnapshotRead = StorageJob::SnapshotRead { .. },
         SnapshotClose = StorageJob::SnapshotClose { .. },
         SnapshotStage = StorageJob::SnapshotStage { .. },
+        SnapshotForget = StorageJob::SnapshotForget { .. },
         SnapshotInstall = StorageJob::SnapshotInstall { .. },
         Scrub = StorageJob::Scrub { .. },
     }
@@ -89,6 +90,8 @@ kinds! {
         FetchesAnew = Event::FetchesAnew(_),
         Failed = Event::Failed(_),
         SnapshotSending = Event::SnapshotSending(..),
+        SnapshotGoesOn = Event::SnapshotGoesOn(..),
+        SnapshotSent = Event::SnapshotSent(..),
         SnapshotInstalled = Event::SnapshotInstalled(..),
         Truncated = Event::Truncated(..),
         ClockJumped = Event::ClockJumped { .. },

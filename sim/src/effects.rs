@@ -266,6 +266,8 @@ impl Performer<'_> {
             | Event::Follows(..)
             | Event::Configured(..)
             | Event::SnapshotSending(..)
+            | Event::SnapshotGoesOn(..)
+            | Event::SnapshotSent(..)
             | Event::ClockJumped { .. } => {}
         }
     }

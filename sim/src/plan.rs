@@ -231,11 +231,17 @@ impl Plan {
                 leader_wait_ms: rng.between(200, 1_000),
                 read_retry_ms: rng.between(150, 500),
                 snapshot_ack_ms: rng.between(500, 2_000),
+                snapshot_resume_ms: Rng::stream(seed, "transfer", 1).between(500, 20_000),
             },
             is_contended: false,
             log: LogLimits {
                 segment_bytes: *rng.pick(&[32 << 10, 64 << 10, 128 << 10, 256 << 10]),
                 segments_kept: rng.between(1, 3) as usize,
+                held_bytes_max: *Rng::stream(seed, "transfer", 2).pick(&[
+                    0,
+                    64 << 10,
+                    LogLimits::default().held_bytes_max,
+                ]),
             },
             transfer: draw_transfer(seed),
             scrub: draw_scrub(seed),
@@ -393,6 +399,7 @@ impl Plan {
             }
             // Their states are large.
             self.transfer.chunk_bytes = TransferLimits::default().chunk_bytes;
+            self.transfer.bytes_per_second = 0;
             self.scrub.part_bytes = ScrubLimits::default().part_bytes;
             (self.timing.tick_ms, self.timing.election_ticks) = (100, 10);
             // A store that takes longer for a job does not keep up with so many, and is behind for as long after the faults as
@@ -437,10 +444,11 @@ fn draw_scrub(seed: u64) -> ScrubLimits {
 
 fn draw_transfer(seed: u64) -> TransferLimits {
     let rng = &mut Rng::stream(seed, "transfer", 0);
-    let TransferLimits { append_bytes_max, chunk_bytes } = TransferLimits::default();
+    let TransferLimits { append_bytes_max, chunk_bytes, .. } = TransferLimits::default();
     TransferLimits {
         append_bytes_max: *rng.pick(&[append_bytes_max, 4 << 10, 1]),
-        chunk_bytes: *rng.pick(&[chunk_bytes, 64 << 10, 16 << 10]),
+        chunk_bytes: *rng.pick(&[chunk_bytes, 64 << 10, 16 << 10, 2 << 10]),
+        bytes_per_second: *rng.pick(&[0, 0, 1 << 20, 256 << 10]),
     }
 }
 

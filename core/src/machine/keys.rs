@@ -9,6 +9,7 @@
 //! 01 | group | generation | 'p' | created version       a dropped bucket that is still to be purged
 //! 01 | group | generation | 's' | session               a session
 //! 01 | group | generation | 's' | session | sequence    an answer that it keeps
+//! 02 | group                                            how far a snapshot that comes in is
 //! number: how many bytes u8 | these, the highest first, none of them a leading zero
 //! ```
 //! Numbers in keys sort as the numbers do, and are short when they are small: a key in an early bucket has 7 bytes in front, so
@@ -26,6 +27,7 @@ use crate::types::{GroupId, Version};
 
 const META: u8 = 0;
 const STATE: u8 = 1;
+const STAGED: u8 = 2;
 
 /// The kind of a bucket's record.
 pub const KIND_BUCKET: u8 = b'b';
@@ -117,7 +119,12 @@ pub fn meta(group: GroupId) -> Bytes {
     Bytes::copy_from_slice(Prefix::new(META).number(group.0.into()).as_slice())
 }
 
-/// All that a group has in the store beside its meta record.
+/// The key of what is known of a group's snapshot while that comes in.
+pub fn staged(group: GroupId) -> Bytes {
+    Bytes::copy_from_slice(Prefix::new(STAGED).number(group.0.into()).as_slice())
+}
+
+/// All that a group has in the store beside these two.
 pub fn group_range(group: GroupId) -> StoreRange {
     Prefix::new(STATE).number(group.0.into()).range()
 }

@@ -90,10 +90,11 @@ impl LogInMemory {
         self.entries.iter().skip(begin).take_while(move |entry| entry.index <= last.0)
     }
 
-    /// About how many bytes the entries behind `index` have.
-    pub fn bytes_behind(&self, index: LogIndex) -> u64 {
-        let behind = self.entries.iter().rev().take_while(|entry| entry.index > index.0);
-        behind.map(|entry| entry.data.len() as u64 + ENTRY_OVERHEAD_BYTES).sum()
+    /// About how many bytes the entries behind `index` have, up to `last`.
+    pub fn bytes_between(&self, index: LogIndex, last: LogIndex) -> u64 {
+        let begin = self.entries.partition_point(|entry| entry.index <= index.0);
+        let between = self.entries.range(begin..).take_while(|entry| entry.index <= last.0);
+        between.map(|entry| entry.data.len() as u64 + ENTRY_OVERHEAD_BYTES).sum()
     }
 
     /// The peers that Raft wanted a snapshot for since the last call.

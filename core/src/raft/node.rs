@@ -400,6 +400,13 @@ impl RaftNode {
         self.raw.raft.mut_store().offer_snapshot(peer, meta);
     }
 
+    /// Sends a peer what it lacks, unless something is under way already: also the snapshot that was just offered.
+    pub fn send_append(&mut self, peer: NodeId) {
+        if self.is_leader() && self.raw.raft.prs().get(peer.0).is_some() {
+            self.raw.raft.send_append(peer.0);
+        }
+    }
+
     /// Whether a snapshot was taken in that no ready has handed out yet.
     pub fn has_new_snapshot(&self) -> bool {
         self.raw.raft.raft_log.unstable.snapshot.is_some()
@@ -448,7 +455,24 @@ impl RaftNode {
 
     /// About how many bytes the entries behind `index` have.
     pub fn bytes_behind(&self, index: LogIndex) -> u64 {
-        self.raw.store().bytes_behind(index)
+        self.bytes_between(index, self.last_index())
+    }
+
+    /// The same, but of those up to `last` only.
+    pub fn bytes_between(&self, index: LogIndex, last: LogIndex) -> u64 {
+        self.raw.store().bytes_between(index, last)
+    }
+
+    /// The last entry that all members have of which something was heard lately; and that those will have who are being sent a
+    /// snapshot. None: there is nobody whose log goes on where this one is not truncated. Known to a leader only.
+    pub fn matched_by_others(&self) -> Option<LogIndex> {
+        let (own, truncated) = (self.raw.raft.id, self.truncated().0);
+        let progress = self.raw.raft.prs().iter().filter(|(id, _)| **id != own && self.is_leader());
+        let has = |(_, progress): (&u64, &raft::Progress)| match progress.state {
+            raft::ProgressState::Snapshot => Some(progress.pending_snapshot),
+            _ => progress.recent_active.then_some(progress.matched),
+        };
+        progress.filter_map(has).map(LogIndex).filter(|index| *index >= truncated).min()
     }
 
     /// How far each member's log is known to match; known to a leader only.

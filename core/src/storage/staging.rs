@@ -1,21 +1,31 @@
 //! Writing a received snapshot into a generation of its own, beside the state that goes on serving.
 //!
 //! Nothing counts until [`Staging::complete`] and the meta record names the generation. An attempt that is given up leaves
-//! garbage, which the purge finds.
+//! garbage, which the purge finds. How far it is stands in the store beside it, so that a restarted node goes on from there:
+//!
+//! ```text
+//! format u8 = 1 | from u64 | transfer u64 | next chunk u64 | complete u8
+//! last key length u16 | last key, without the generation
+//! configuration length u32 | configuration, as the sender gave it with each chunk | meta, as its record has it
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 
 use crate::limits::KEY_BYTES_MAX;
 use crate::machine::keys::{Generation, KIND_BUCKET, KIND_DATA, KIND_EXPIRY, KIND_MEMBERS, KIND_SESSION, take_number};
-use crate::machine::{Bucket, DecodeError, Meta, SessionRecord, ValueRecord};
+use crate::machine::{Bucket, Cursor, DecodeError, Machine, Meta, SessionRecord, ValueRecord, keys};
 use crate::name::BucketName;
 use crate::placement::SYSTEM_GROUP;
 use crate::storage::chunk::Chunk;
-use crate::store::WriteSet;
+use crate::storage::{Origin, SnapshotMeta, Staged};
+use crate::store::{Read, StoreError, WriteSet};
 use crate::system::Members;
-use crate::types::{GroupId, Version};
+use crate::types::{GroupId, NodeId, Version};
+
+const FORMAT: u8 = 1;
 
 /// A snapshot that is coming in.
 pub(super) struct Staging {
@@ -61,6 +71,83 @@ impl Staging {
         }
         let writes = staging.chunk(group, 0, data)?;
         Ok((staging, writes))
+    }
+
+    /// Finds what a group had staged, if it can be gone on with; what cannot is garbage.
+    pub(super) fn load(reader: &dyn Read, machine: &Machine) -> Result<Option<(Staging, Staged)>, StoreError> {
+        let group = machine.group();
+        let Some(record) = reader.get(&keys::staged(group))? else { return Ok(None) };
+        let Ok((mut staging, staged)) = Staging::decode(record) else { return Ok(None) };
+        if staging.generation == machine.generation_number() {
+            return Ok(None);
+        }
+        if machine.owns(&BucketName::DEFAULT) {
+            staging.created.insert(Bucket::default().created_version);
+        }
+        let generation = Generation::new(group, staging.generation);
+        let mut whole = true;
+        for kind in [KIND_BUCKET, KIND_SESSION] {
+            let (start, end) = generation.kind_range(kind);
+            reader.scan(&start, &end, false, &mut |key, value| {
+                whole &= staging.remember(&generation.suffix(&key)[1..], kind, value).is_ok();
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(whole.then_some((staging, staged)))
+    }
+
+    /// Takes note of a bucket or a session that was staged before.
+    fn remember(&mut self, key: &[u8], kind: u8, value: Bytes) -> Result<(), DecodeError> {
+        if kind == KIND_BUCKET {
+            let (name, bucket) = Bucket::decode_named(key, value)?;
+            self.created.insert(bucket.created_version);
+            self.buckets.insert(name, bucket);
+        } else if let SessionRecord::Session(id) = SessionRecord::check(key, value)? {
+            self.sessions.insert(id);
+        }
+        Ok(())
+    }
+
+    /// What is kept of it beside what was staged.
+    pub(super) fn record(&self, origin: &Origin) -> Bytes {
+        let mut out = Vec::with_capacity(128);
+        out.put_u8(FORMAT);
+        out.put_u64_le(origin.from.0);
+        out.put_u64_le(origin.transfer);
+        out.put_u64_le(self.next_chunk);
+        out.put_u8(u8::from(self.complete));
+        out.put_u16_le(self.last_key.len() as u16);
+        out.put_slice(&self.last_key);
+        out.put_u32_le(origin.meta.configuration.len() as u32);
+        out.put_slice(&origin.meta.configuration);
+        out.put_slice(&self.meta.encode());
+        out.into()
+    }
+
+    fn decode(record: Bytes) -> Result<(Staging, Staged), DecodeError> {
+        let mut input = Cursor::new(record);
+        if input.u8()? != FORMAT {
+            return Err(DecodeError("unknown format of what was staged"));
+        }
+        let (from, transfer) = (NodeId(input.u64()?), input.u64()?);
+        let (next_chunk, complete) = (input.u64()?, input.u8()? != 0);
+        let last_key_len = usize::from(input.u16()?);
+        let last_key = input.take(last_key_len)?;
+        let configuration_len = input.u32()? as usize;
+        let configuration = input.take(configuration_len)?;
+        let meta = Meta::decode(input.into_rest())?;
+        let whole = SnapshotMeta { index: meta.applied, term: meta.term, configuration };
+        let staging = Staging {
+            generation: meta.generation,
+            meta,
+            next_chunk,
+            complete,
+            last_key,
+            buckets: BTreeMap::new(),
+            created: BTreeSet::new(),
+            sessions: BTreeSet::new(),
+        };
+        Ok((staging, Staged { origin: Origin { from, transfer, meta: whole }, next_chunk, complete }))
     }
 
     pub(super) fn generation(&self) -> u32 {

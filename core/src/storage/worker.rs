@@ -11,14 +11,14 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::error::Error;
-use crate::machine::Machine;
+use crate::machine::{Machine, keys};
 use crate::mutation::{Mutation, is_on};
 use crate::name::BucketName;
 use crate::request::{ReadOp, Reply};
 use crate::storage::scans::{ScanRequest, Scans};
 use crate::storage::sending::Sending;
 use crate::storage::staging::{Refused, Staging};
-use crate::storage::{Committed, SnapshotMeta, StorageDone, StorageJob, TicketedRead};
+use crate::storage::{Committed, Origin, SnapshotMeta, Staged, StorageDone, StorageJob, TicketedRead};
 use crate::store::{Store, StoreError, WriteSet};
 use crate::types::{GroupId, LogIndex, Ticket};
 
@@ -57,13 +57,26 @@ impl<S: Store> StorageWorker<S> {
                 Ok(StorageDone::SnapshotClosed)
             }
             StorageJob::Scrub { group, index, position, bytes_max } => self.scrub(group, index, &position, bytes_max),
-            StorageJob::SnapshotStage { group, chunk, data } => {
-                let refused = self.snapshot_stage(group, chunk, data);
+            StorageJob::SnapshotStage { group, origin, chunk, data } => {
+                let refused = self.snapshot_stage(group, &origin, chunk, data);
                 refused.map(|refused| StorageDone::SnapshotStaged { group, chunk, refused: refused.err() })
             }
+            StorageJob::SnapshotForget { group } => self.snapshot_forget(group),
             StorageJob::SnapshotInstall { group, meta } => self.snapshot_install(group, meta),
         };
         done.unwrap_or_else(StorageDone::Failed)
+    }
+
+    /// Finds what was staged before a restart. The purge leaves it alone from here on.
+    pub fn find_staged(&mut self) -> Result<BTreeMap<GroupId, Staged>, StoreError> {
+        let mut found = BTreeMap::new();
+        for machine in self.machines.values() {
+            if let Some((staging, staged)) = Staging::load(&self.store, machine)? {
+                self.staging.insert(machine.group(), staging);
+                found.insert(machine.group(), staged);
+            }
+        }
+        Ok(found)
     }
 
     /// Forgets a group's state, durably: nothing is applied any more. For a start after an installation that was cut off.
@@ -71,7 +84,8 @@ impl<S: Store> StorageWorker<S> {
         self.staging.remove(&group);
         self.scans.close_group(group);
         let generation = self.machine(group)?.free_generation(&self.store)?;
-        let writes = self.machine_mut(group)?.wipe(generation);
+        let mut writes = self.machine_mut(group)?.wipe(generation);
+        writes.changes.insert(keys::staged(group), None);
         self.store.write(writes)?;
         self.store.persist()
     }
@@ -215,12 +229,31 @@ impl<S: Store> StorageWorker<S> {
         Ok(StorageDone::Scrubbed { group, index, digest })
     }
 
-    fn snapshot_stage(&mut self, group: GroupId, chunk: u64, data: Bytes) -> Result<Result<(), Refused>, StoreError> {
+    fn snapshot_stage(
+        &mut self,
+        group: GroupId,
+        origin: &Origin,
+        chunk: u64,
+        data: Bytes,
+    ) -> Result<Result<(), Refused>, StoreError> {
         let staged = if chunk == 0 { self.stage_first(group, data)? } else { self.stage_next(group, chunk, data) };
         match staged {
-            Ok(writes) => self.store.write(writes).map(Ok),
+            Ok(mut writes) => {
+                if let Some(staging) = self.staging.get(&group) {
+                    writes.changes.insert(keys::staged(group), Some(staging.record(origin)));
+                }
+                self.store.write(writes).map(Ok)
+            }
             Err(refused) => Ok(Err(refused)),
         }
+    }
+
+    fn snapshot_forget(&mut self, group: GroupId) -> Result<StorageDone, StoreError> {
+        if self.staging.remove(&group).is_some() {
+            self.machine_mut(group)?.sweep_again();
+            self.store.write(WriteSet { changes: [(keys::staged(group), None)].into() })?;
+        }
+        Ok(StorageDone::SnapshotForgotten { group })
     }
 
     /// Starts anew in a generation without a key: what an earlier attempt left is for the purge, which is bounded.
@@ -257,7 +290,8 @@ impl<S: Store> StorageWorker<S> {
         }
         self.scans.close_group(group);
         let staged = crate::machine::Meta { configuration: meta.configuration.clone(), ..staged };
-        let writes = self.machine_mut(group)?.replace(staged, buckets);
+        let mut writes = self.machine_mut(group)?.replace(staged, buckets);
+        writes.changes.insert(keys::staged(group), None);
         self.store.write(writes)?;
         self.store.persist()?;
         let StorageWorker { machines, store, .. } = self;

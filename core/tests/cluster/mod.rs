@@ -13,7 +13,7 @@ pub mod words;
 
 use std::collections::BTreeMap;
 
-use drey_core::config::{LogLimits, ScrubLimits, Timing};
+use drey_core::config::{LogLimits, ScrubLimits, Timing, TransferLimits};
 use drey_core::request::{Command, Operation, ReadMode, ReadOp, Request};
 use drey_core::system::{Founder, Members};
 use drey_core::wire::Body;
@@ -45,7 +45,9 @@ impl Cluster {
                 groups: 1,
                 founders: Vec::new(),
                 timing: Timing::default(),
-                log: LogLimits { segment_bytes: 1 << 20, segments_kept: 3 },
+                log: LogLimits { segment_bytes: 1 << 20, segments_kept: 3, held_bytes_max: 0 },
+                // Time stands still while frames are delivered.
+                transfer: TransferLimits { bytes_per_second: 0, ..TransferLimits::default() },
                 scrub: ScrubLimits { every_ms: 0, part_bytes: 64 },
             },
             nodes: BTreeMap::new(),

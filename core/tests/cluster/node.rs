@@ -36,6 +36,7 @@ pub struct Settings {
     pub founders: Vec<Founder>,
     pub timing: Timing,
     pub log: LogLimits,
+    pub transfer: TransferLimits,
     pub scrub: ScrubLimits,
 }
 
@@ -118,7 +119,7 @@ impl Node {
             founders: self.settings.founders.clone(),
             timing: self.settings.timing,
             log: self.settings.log,
-            transfer: TransferLimits::default(),
+            transfer: self.settings.transfer,
             scrub: self.settings.scrub,
         }
     }

@@ -233,8 +233,11 @@ fn settings(cluster: &mut Cluster, words: &Words) {
         match *name {
             "groups" => settings.groups = number(value) as u32,
             "segment-bytes" => settings.log.segment_bytes = number(value),
+            "chunk-bytes" => settings.transfer.chunk_bytes = number(value) as usize,
+            "snapshot-rate" => settings.transfer.bytes_per_second = number(value),
             "scrub-every" => settings.scrub.every_ms = duration_ms(value),
             "scrub-part-bytes" => settings.scrub.part_bytes = number(value),
+            "held-bytes" => settings.log.held_bytes_max = number(value),
             "segments-kept" => settings.log.segments_kept = number(value) as usize,
             other => panic!("no such setting: {other}"),
         }

@@ -131,6 +131,10 @@ impl Trace {
             Event::SnapshotSending(group, to, index) => {
                 (*group, format!("{id} sends {to} a snapshot of entry {index}"))
             }
+            Event::SnapshotGoesOn(group, to, index) => {
+                (*group, format!("{id} goes on sending {to} the snapshot of entry {index}"))
+            }
+            Event::SnapshotSent(..) => return,
             Event::SnapshotInstalled(group, index) => (*group, format!("{id} installed a snapshot of entry {index}")),
             Event::ClockJumped { group, from_ms, to_ms } => {
                 (*group, format!("{id} moved the group's clock from {} to {}", time(*from_ms), time(*to_ms)))

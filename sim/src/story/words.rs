@@ -193,6 +193,9 @@ fn storage_done(host: usize, done: &StorageDone) -> Option<Event> {
             let refused = if refused.is_some() { " refused" } else { "" };
             (Topic::Store, Some(*group), format!("chunk {chunk} staged{refused}"))
         }
+        StorageDone::SnapshotForgotten { group } => {
+            (Topic::Store, Some(*group), "a staged snapshot forgotten".to_owned())
+        }
         StorageDone::SnapshotInstalled { group, meta, .. } => {
             (Topic::Apply, Some(*group), format!("installed {}", meta.index))
         }
@@ -249,6 +252,12 @@ fn reported(host: usize, event: &Reported) -> Option<Event> {
         Reported::Failed(why) => Event::new(host, Topic::Process, format!("failed: {why}")),
         Reported::SnapshotSending(group, to, index) => {
             said(Topic::Store, group, format!("sends snapshot {index} to n{to}"))
+        }
+        Reported::SnapshotGoesOn(group, to, index) => {
+            said(Topic::Store, group, format!("goes on sending snapshot {index} to n{to}"))
+        }
+        Reported::SnapshotSent(group, to, index, bytes, _) => {
+            said(Topic::Store, group, format!("has sent snapshot {index} to n{to}: {bytes} bytes"))
         }
         Reported::SnapshotInstalled(group, index) => said(Topic::Store, group, format!("has snapshot {index}")),
         Reported::Truncated(group, index) => said(Topic::Log, group, format!("truncated to {index}")),

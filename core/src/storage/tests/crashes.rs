@@ -18,7 +18,7 @@ fn history() -> Vec<StorageJob> {
         apply_job(4, &[create("b"), put("b", "k", "again")]),
         StorageJob::Purge { group: GROUP, limit: 2 },
     ];
-    let stage = |(at, data)| StorageJob::SnapshotStage { group: GROUP, chunk: at as u64, data };
+    let stage = |(at, data)| StorageJob::SnapshotStage { group: GROUP, origin: origin(), chunk: at as u64, data };
     jobs.extend(chunks.clone().into_iter().take(2).enumerate().map(stage));
     jobs.push(apply_job(5, &[put("c", "k", "during")]));
     jobs.extend(chunks.into_iter().enumerate().map(stage));

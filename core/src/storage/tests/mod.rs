@@ -11,9 +11,9 @@ use crate::machine::Machine;
 use crate::machine::entry::{EntryBuilder, Stamp};
 use crate::name::{BucketName, Key};
 use crate::request::{Command, Write};
-use crate::storage::{Committed, SnapshotMeta, StorageDone, StorageJob, StorageWorker};
+use crate::storage::{Committed, Origin, SnapshotMeta, StorageDone, StorageJob, StorageWorker};
 use crate::store::MemoryStore;
-use crate::types::{GroupId, LogIndex, Term, Ticket};
+use crate::types::{GroupId, LogIndex, NodeId, Term, Ticket};
 
 /// With one group beside the system group, every bucket is in it.
 const GROUP: GroupId = GroupId(1);
@@ -22,6 +22,11 @@ const GROUPS: u32 = 1;
 fn worker(store: MemoryStore) -> StorageWorker<MemoryStore> {
     let machines = [GroupId(0), GROUP].map(|group| Machine::load(&store, group, GROUPS).unwrap());
     StorageWorker::new(store, machines, 1)
+}
+
+/// Of what is staged, when that does not matter.
+fn origin() -> Origin {
+    Origin { from: NodeId(9), transfer: 1, meta: SnapshotMeta::default() }
 }
 
 fn name(name: &str) -> BucketName {
@@ -120,7 +125,7 @@ impl StorageWorker<MemoryStore> {
 
     /// Why a chunk was refused, if it was.
     fn stage(&mut self, chunk: u64, data: &Bytes) -> Option<String> {
-        match self.run(StorageJob::SnapshotStage { group: GROUP, chunk, data: data.clone() }) {
+        match self.run(StorageJob::SnapshotStage { group: GROUP, origin: origin(), chunk, data: data.clone() }) {
             StorageDone::SnapshotStaged { refused, chunk: answered, .. } => {
                 assert_eq!(answered, chunk);
                 refused

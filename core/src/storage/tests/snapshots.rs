@@ -6,9 +6,9 @@ use crate::limits::KEY_BYTES_MAX;
 use crate::machine::{Bucket, Meta, ValueRecord};
 use crate::name::KeyRange;
 use crate::request::{ReadOp, Reply};
-use crate::storage::AppliedClock;
 use crate::storage::chunk::ChunkBuilder;
-use crate::store::Read;
+use crate::storage::{AppliedClock, Staged};
+use crate::store::{Read, Store, WriteSet};
 use crate::types::Version;
 
 /// Buckets, values, and what a snapshot leaves out: a dropped bucket and what was in it.
@@ -247,11 +247,105 @@ fn every_damaged_byte_is_noticed() {
     assert_eq!(to.store().pairs(), before, "nothing of a refused chunk is written");
 }
 
+/// Everything that is staged comes from one transfer; at any point the node is killed and started again.
+#[test]
+fn a_restarted_node_goes_on_with_what_it_had_staged() {
+    let (meta, chunks) = source().snapshot(100);
+    let started = |store| {
+        let mut worker = worker(store);
+        let staged = worker.find_staged().unwrap();
+        (worker, staged.get(&GROUP).cloned())
+    };
+    assert_eq!(started(target().into_store()).1, None);
+    for kills_at in 0..chunks.len() {
+        let mut to = target();
+        for (at, chunk) in chunks.iter().enumerate() {
+            assert_eq!(to.stage(at as u64, chunk), None);
+            if at == kills_at {
+                let (restarted, staged) = started(to.into_store());
+                to = restarted;
+                let (next_chunk, complete) = (at as u64 + 1, at + 1 == chunks.len());
+                // As the transfer had it, which the helper leaves empty.
+                let whole = SnapshotMeta { configuration: Bytes::new(), ..meta.clone() };
+                let origin = Origin { meta: whole, ..origin() };
+                assert_eq!(staged, Some(Staged { origin, next_chunk, complete }));
+                to.purge_all();
+            }
+        }
+        to.install(&meta);
+        assert_eq!(to.hash(), source().hash(), "killed behind chunk {kills_at}");
+        assert_eq!(started(to.into_store()).1, None, "what is installed is not staged any more");
+    }
+}
+
+/// The power goes: of what was staged some is gone, and what says how far it is goes with it.
+#[test]
+fn what_is_known_of_a_staged_snapshot_is_never_ahead_of_it() {
+    let (meta, chunks) = source().snapshot(100);
+    for keep in 0..=chunks.len() {
+        let mut to = target();
+        to.run(StorageJob::Persist);
+        for (at, chunk) in chunks.iter().enumerate() {
+            assert_eq!(to.stage(at as u64, chunk), None);
+        }
+        let mut store = to.into_store();
+        store.crash(keep);
+        let mut to = worker(store);
+        let found = to.find_staged().unwrap().get(&GROUP).map(|staged| staged.next_chunk);
+        assert_eq!(found, (keep > 0).then_some(keep as u64));
+        for (at, chunk) in chunks.iter().enumerate().skip(keep) {
+            assert_eq!(to.stage(at as u64, chunk), None);
+        }
+        to.install(&meta);
+        assert_eq!(to.hash(), source().hash());
+    }
+}
+
+#[test]
+fn what_is_forgotten_leaves_nothing() {
+    let (_, chunks) = source().snapshot(100);
+    let mut to = target();
+    to.purge_all();
+    let before = to.store().pairs();
+    assert_eq!(to.stage(0, &chunks[0]), None);
+    assert_eq!(to.stage(1, &chunks[1]), None);
+    for _ in 0..2 {
+        assert_eq!(
+            to.run(StorageJob::SnapshotForget { group: GROUP }),
+            StorageDone::SnapshotForgotten { group: GROUP }
+        );
+        to.purge_all();
+        assert_eq!(to.store().pairs(), before);
+    }
+    assert!(to.stage(2, &chunks[2]).is_some(), "nothing is there to go on from");
+}
+
+#[test]
+fn a_record_of_a_staged_snapshot_that_cannot_be_read_is_as_good_as_none() {
+    let (_, chunks) = source().snapshot(100);
+    let mut to = target();
+    assert_eq!(to.stage(0, &chunks[0]), None);
+    let store = to.into_store();
+    let key = crate::machine::keys::staged(GROUP);
+    let record = store.get(&key).unwrap().unwrap();
+    for cut in 0..record.len() {
+        let mut store = store.clone();
+        store.write(WriteSet { changes: [(key.clone(), Some(record.slice(..cut)))].into() }).unwrap();
+        let mut to = worker(store);
+        // What stands at its end is the configuration, of any length.
+        if to.find_staged().unwrap().is_empty() {
+            to.purge_all();
+            assert_eq!(to.stage(0, &chunks[0]), None);
+        }
+    }
+}
+
 #[test]
 fn a_snapshot_of_another_group_is_refused() {
     let (_, chunks) = source().snapshot(1 << 20);
     let mut to = target();
-    let done = to.run(StorageJob::SnapshotStage { group: GroupId(0), chunk: 0, data: chunks[0].clone() });
+    let done =
+        to.run(StorageJob::SnapshotStage { group: GroupId(0), origin: origin(), chunk: 0, data: chunks[0].clone() });
     assert!(matches!(done, StorageDone::SnapshotStaged { refused: Some(_), .. }));
 }
 
