@@ -1,18 +1,22 @@
-//! Which snapshots a shard sends at a time, and how fast: one to each peer, since two would only take twice as long each while the
-//! log behind both grows; and so slowly that those who write hardly notice.
+//! Which snapshots a shard sends at a time, and how fast: two to each peer, since many would take all the longer each while the log
+//! behind them grows, and one alone would keep small ones waiting for a large one; and so slowly that those who write hardly
+//! notice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::types::{GroupId, NodeId};
 
 /// So much of what was not used is made up for, in microseconds: turns do not come at the very moment that they were asked for.
 const BURST_US: u64 = 20_000;
 
+/// So many snapshots go to one peer at a time.
+const TO_ONE_PEER: usize = 2;
+
 /// What all groups of a shard share when they send snapshots.
 #[derive(Default)]
 pub(crate) struct Transfers {
-    /// Whose snapshot each peer gets.
-    to: BTreeMap<NodeId, GroupId>,
+    /// Whose snapshots each peer gets.
+    to: BTreeSet<(NodeId, GroupId)>,
     /// Whose it got last, and when that ended, in ms.
     last: BTreeMap<NodeId, (GroupId, u64)>,
     /// When the next chunk may be read, in microseconds.
@@ -20,22 +24,18 @@ pub(crate) struct Transfers {
 }
 
 impl Transfers {
-    /// Whether a group's snapshot may go to a peer now. Then no other group's does until it has ended.
+    /// Whether a group's snapshot may go to a peer now. Then it does until it has ended.
     ///
     /// The group that had its turn before lets the others come first: for `wait_ms`, in which they ask for theirs.
     pub fn begin(&mut self, peer: NodeId, group: GroupId, now_ms: u64, wait_ms: u64) -> bool {
         let waits = self.last.get(&peer).is_some_and(|&(last, ended_ms)| last == group && now_ms < ended_ms + wait_ms);
-        if self.to.contains_key(&peer) || waits {
-            return false;
-        }
-        self.to.insert(peer, group);
-        true
+        let under_way = self.to.range((peer, GroupId(0))..=(peer, GroupId(u32::MAX))).count();
+        under_way < TO_ONE_PEER && !waits && self.to.insert((peer, group))
     }
 
     /// A group's transfer to a peer has ended.
     pub fn end(&mut self, peer: NodeId, group: GroupId, now_ms: u64) {
-        if self.to.get(&peer) == Some(&group) {
-            self.to.remove(&peer);
+        if self.to.remove(&(peer, group)) {
             self.last.insert(peer, (group, now_ms));
         }
     }
@@ -60,18 +60,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_group_at_a_time_and_in_turns() {
+    fn a_few_groups_at_a_time_and_in_turns() {
         let (peer, other) = (NodeId(2), NodeId(3));
         let mut transfers = Transfers::default();
-        assert!(transfers.begin(peer, GroupId(1), 1000, 200));
-        assert!(!transfers.begin(peer, GroupId(2), 1000, 200));
-        assert!(transfers.begin(other, GroupId(2), 1000, 200), "peers do not wait for each other");
-        transfers.end(peer, GroupId(2), 1500);
-        assert!(!transfers.begin(peer, GroupId(2), 1500, 200), "that was not its own");
+        assert!(transfers.begin(peer, GroupId(1), 1000, 200) && transfers.begin(peer, GroupId(2), 1000, 200));
+        assert!(!transfers.begin(peer, GroupId(3), 1000, 200));
+        assert!(transfers.begin(other, GroupId(3), 1000, 200), "peers do not wait for each other");
+        transfers.end(peer, GroupId(3), 1500);
+        assert!(!transfers.begin(peer, GroupId(3), 1500, 200), "that was not under way");
         transfers.end(peer, GroupId(1), 2000);
         assert!(!transfers.begin(peer, GroupId(1), 2100, 200), "it had its turn");
-        assert!(transfers.begin(peer, GroupId(2), 2100, 200));
-        transfers.end(peer, GroupId(2), 2200);
+        assert!(transfers.begin(peer, GroupId(3), 2100, 200));
+        transfers.end(peer, GroupId(3), 2200);
         assert!(transfers.begin(peer, GroupId(1), 2200, 200));
     }
 

@@ -12,6 +12,8 @@
 use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use drey_core::store::{Read, Store, StoreError, WriteSet};
@@ -28,6 +30,12 @@ const ENGINE_KEY_BYTES_MAX: usize = u16::MAX as usize;
 const JOURNAL_BYTES_MAX: u64 = 128 << 20;
 /// With a second thread fjall hands compactions round between the two in a busy loop while one is under way.
 const WORKER_THREADS: usize = 1;
+
+/// What fjall counts for a record beside its key and its value, about.
+const RECORD_OVERHEAD_BYTES: u64 = 64;
+
+/// So many memtables may wait to be written; with one more fjall stops whoever writes.
+const MEMTABLES_WAITING: usize = 3;
 
 /// How much memory the engine may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +58,9 @@ impl Default for LsmOptions {
 pub struct LsmStore {
     database: Database,
     keyspace: Keyspace,
+    options: LsmOptions,
+    /// About what is in the present memtable; of all handles together.
+    memtable_bytes: Arc<AtomicU64>,
 }
 
 impl LsmStore {
@@ -75,9 +86,37 @@ fn open(directory: &Path, options: LsmOptions) -> fjall::Result<LsmStore> {
         .max_journaling_size(JOURNAL_BYTES_MAX)
         .worker_threads(WORKER_THREADS)
         .open()?;
-    let create = || KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes);
+    let create = || KeyspaceCreateOptions::default().max_memtable_size(4 * options.memtable_bytes);
     let keyspace = database.keyspace(KEYSPACE, create)?;
-    Ok(LsmStore { database, keyspace })
+    // What the journal held is in memory again.
+    let memtable_bytes = Arc::new(AtomicU64::new(database.write_buffer_size()));
+    Ok(LsmStore { database, keyspace, options, memtable_bytes })
+}
+
+impl LsmStore {
+    /// Hands a full memtable over to be written to a table. While others wait for that it may grow to twice its size first: with one more,
+    /// fjall would let this thread sleep.
+    ///
+    /// fjall hands memtables over by itself, but at four times the size, and not safely: with each write to a full memtable it asks its worker once more, in a
+    /// queue of bounded length. While the worker merges tables the queue fills up, and then the worker, which puts something into
+    /// that queue itself, waits for itself for ever: nothing is written to tables any more, and memory and journal grow without a bound.
+    fn rotate_memtable(&self, written_bytes: u64) -> Result<(), StoreError> {
+        let bytes = self.memtable_bytes.fetch_add(written_bytes, Ordering::Relaxed) + written_bytes;
+        let is_full = match self.keyspace.sealed_memtable_count() {
+            0..MEMTABLES_WAITING => bytes >= self.options.memtable_bytes,
+            _ => bytes >= 2 * self.options.memtable_bytes,
+        };
+        // If two shards come here at once, one of them does it.
+        if is_full && self.memtable_bytes.compare_exchange(bytes, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.keyspace.rotate_memtable().map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// About the bytes of keys and values that are in memory, and in the journal, but in no table yet.
+    pub fn unwritten_bytes(&self) -> u64 {
+        self.database.write_buffer_size()
+    }
 }
 
 /// A state of the store that later writes do not change.
@@ -133,7 +172,9 @@ impl Store for LsmStore {
 
     fn write(&mut self, writes: WriteSet) -> Result<(), StoreError> {
         let mut batch = self.database.batch();
+        let mut bytes = 0;
         for (key, change) in writes.changes {
+            bytes += (key.len() + change.as_ref().map_or(0, Bytes::len)) as u64 + RECORD_OVERHEAD_BYTES;
             if key.is_empty() || key.len() > ENGINE_KEY_BYTES_MAX {
                 return Err(StoreError::Failed(format!("a key of {} bytes cannot be kept", key.len())));
             }
@@ -142,7 +183,8 @@ impl Store for LsmStore {
                 None => batch.remove(&self.keyspace, &key[..]),
             }
         }
-        batch.commit().map_err(failed)
+        batch.commit().map_err(failed)?;
+        self.rotate_memtable(bytes)
     }
 
     fn persist(&mut self) -> Result<(), StoreError> {

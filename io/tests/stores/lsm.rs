@@ -1,7 +1,7 @@
 //! What only the LSM engine does.
 
 use bytes::Bytes;
-use drey_core::store::{Store, contract};
+use drey_core::store::{Store, WriteSet, contract};
 use drey_io::store::{LsmOptions, LsmStore};
 use tempfile::TempDir;
 
@@ -33,4 +33,25 @@ fn a_key_that_the_engine_cannot_take_is_an_error() {
     store.write(one("k", "later")).unwrap();
     drop(store);
     assert_eq!(pairs(&Lsm::open(directory.path()).unwrap()), [("k".into(), "later".into())].into());
+}
+
+/// Writes come so fast, and merging takes so long, that fjall's own way of writing memtables out comes to a standstill.
+#[test]
+fn what_is_in_memory_is_bounded_while_tables_are_merged() {
+    const MEMTABLE_BYTES: u64 = 256 << 10;
+    let directory = TempDir::new().unwrap();
+    let options = LsmOptions { memtable_bytes: MEMTABLE_BYTES, cache_bytes: 1 << 20 };
+    let mut store = LsmStore::open(directory.path(), options).unwrap();
+    let mut most = 0;
+    for number in 0..30_000u64 {
+        // All over the place, so that every table overlaps with all others.
+        let key = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+        let batch =
+            WriteSet { changes: [(Bytes::copy_from_slice(&key), Some(vec![number as u8; 1000].into()))].into() };
+        store.write(batch).unwrap();
+        most = most.max(store.unwritten_bytes());
+    }
+    // One that is filled, to twice its size at most, and four that wait; fjall counts a little more for each record.
+    assert!(most < 8 * MEMTABLE_BYTES, "{most} bytes were in memory");
+    assert!(most > MEMTABLE_BYTES, "{most} bytes: nothing waited");
 }
