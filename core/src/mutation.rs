@@ -90,6 +90,8 @@ mutations! {
     ScrubOneLate = 63, "a follower reads what is compared one entry later";
     // Beside core: what drives the client's rules.
     LateMeansNotSent = 56, "a client takes what was not answered in time for what was never sent";
+    BoundsIgnored = 64, "a bucket that has reached its bound takes more";
+    StagedApart = 65, "how far a snapshot is staged is stored in a batch of its own, before what was staged";
 }
 
 #[cfg(feature = "mutations")]

@@ -1,12 +1,14 @@
 //! One group's member on this shard: Raft, what waits for it, and the way of its entries to log and store.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::clock::GroupClock;
 use crate::config::Config;
 use crate::error::Error;
 use crate::limits::{ENTRY_BYTES_MAX, UNAPPLIED_BYTES_MAX};
 use crate::log::{GroupLog, HardState, LogWriter, Record, Restated};
+use crate::machine::FullBuckets;
 use crate::mutation::{Mutation, is_on};
 use crate::output::{Event, Output};
 use crate::proposals::{Answer, Proposals, Waiter};
@@ -16,7 +18,7 @@ use crate::replica_clock::last_stamp;
 use crate::replica_install::Install;
 use crate::replica_membership::Confirmation;
 use crate::request::{Command, GroupStatus, ReadOp};
-use crate::room::{Rooms, Verdict};
+use crate::room::{Rooms, Verdict, check_bound};
 use crate::scrub::Scrub;
 use crate::snapshots::{Receiving, Sending};
 use crate::storage::{AppliedClock, Committed, SnapshotMeta, StorageJob};
@@ -107,6 +109,8 @@ pub(crate) struct Replica {
     succession: Option<Succession>,
     purging: bool,
     pub purge: bool,
+    /// The buckets that have reached their bounds.
+    pub full: Arc<FullBuckets>,
 }
 
 /// What was refused, since the start.
@@ -219,6 +223,7 @@ impl Replica {
             succession: None,
             purging: false,
             purge: true,
+            full: Arc::default(),
         })
     }
 
@@ -234,6 +239,9 @@ impl Replica {
             let message = format!("group {} has {} bytes waiting to be applied", self.group, self.unapplied_bytes);
             turn.answers.push((waiter, Err(Error::Overloaded(message))));
         } else {
+            if let Err(error) = check_bound(command, &self.full) {
+                return turn.answers.push((waiter, Err(error)));
+            }
             match turn.rooms.judge(command, self.node, || self.raft.voters()) {
                 Verdict::Goes => self.proposals.push(command, waiter),
                 Verdict::Elsewhere => turn.answers.push((waiter, Err(Error::NoLeader))),
@@ -522,6 +530,13 @@ impl Replica {
     pub fn purged(&mut self, more: bool) {
         self.purging = false;
         self.purge = more;
+    }
+
+    /// Other buckets have reached their bounds than before.
+    pub fn filled(&mut self, full: Option<Arc<FullBuckets>>) {
+        if let Some(full) = full {
+            self.full = full;
+        }
     }
 
     fn notice_roles(&mut self, turn: &mut Turn) {

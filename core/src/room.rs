@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::error::Error;
+use crate::machine::FullBuckets;
 use crate::mutation::{Mutation, is_on};
 use crate::request::{BatchOp, Command, LimitStatus, Write};
 use crate::types::NodeId;
@@ -216,15 +217,36 @@ enum Need {
 }
 
 fn need(command: &Command) -> Need {
+    match &command.write {
+        Write::System(_) => Need::Nothing,
+        Write::CreateBucket { .. } => Need::More,
+        _ if adds_data(command) => Need::More,
+        _ => Need::Little,
+    }
+}
+
+/// Whether a write could make a bucket larger.
+fn adds_data(command: &Command) -> bool {
     let adds = |ops: &[BatchOp]| ops.iter().any(|op| !matches!(op, BatchOp::Delete { .. } | BatchOp::Get { .. }));
-    let more = match &command.write {
-        Write::System(_) => return Need::Nothing,
-        Write::DropBucket { .. } | Write::Delete { .. } | Write::Expire { .. } | Write::OpenSession => false,
-        Write::CreateBucket { .. } | Write::Put { .. } => true,
+    match &command.write {
+        Write::Put { .. } => true,
         Write::Txn { success, failure, .. } => adds(success) || adds(failure),
         Write::Batch { ops } => adds(ops),
-    };
-    if more { Need::More } else { Need::Little }
+        _ => false,
+    }
+}
+
+/// Refuses what could make a bucket larger that has reached its bound.
+pub(crate) fn check_bound(command: &Command, full: &FullBuckets) -> Result<(), Error> {
+    match full.get(&command.bucket) {
+        Some(max) if adds_data(command) && !is_on(Mutation::BoundsIgnored) => Err(Error::QuotaExceeded(format!(
+            "bucket {:?} has reached the {} bytes that it may hold (max_bytes): what adds to it is refused until something is deleted or \
+             expires; reads and deletes go on",
+            command.bucket.as_str(),
+            max
+        ))),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -457,7 +457,7 @@ impl Shard {
 
     fn stored(&mut self, now: Tick, done: StorageDone, out: &mut Vec<Output>) {
         match done {
-            StorageDone::Applied { group, index, replies, purge, clock, members } => {
+            StorageDone::Applied { group, index, replies, purge, full, clock, members } => {
                 self.tell(members);
                 self.one(now, group, out, |replica, turn| {
                     for (index, replies) in replies {
@@ -465,6 +465,7 @@ impl Shard {
                     }
                     replica.applied(index, clock);
                     replica.purge |= purge;
+                    replica.filled(full);
                 });
             }
             StorageDone::Read { results, views } => {
@@ -473,7 +474,10 @@ impl Shard {
                 self.answers.extend(answers);
             }
             StorageDone::Persisted { applied } => self.retention.persisted(applied.into_iter().collect()),
-            StorageDone::Purged { group, more } => self.one(now, group, out, |replica, _| replica.purged(more)),
+            StorageDone::Purged { group, more, full } => self.one(now, group, out, |replica, _| {
+                replica.purged(more);
+                replica.filled(full);
+            }),
             StorageDone::SnapshotOpened { group, ticket, meta } => {
                 self.one(now, group, out, |replica, turn| replica.snapshot_opened(ticket, meta, turn));
             }

@@ -19,8 +19,8 @@ pub(crate) use chunk::is_chunk_of;
 pub use worker::StorageWorker;
 
 use crate::error::Error;
-use crate::machine::Digest;
 use crate::machine::entry::Stamp;
+use crate::machine::{Digest, FullBuckets};
 use crate::request::{ReadOp, Reply};
 use crate::store::StoreError;
 use crate::system::Members;
@@ -109,7 +109,8 @@ pub enum StorageJob {
     },
     /// Makes everything before durable.
     Persist,
-    /// Removes up to `limit` keys of dropped buckets, replaced generations and unfinished snapshots.
+    /// Removes up to `limit` keys of dropped buckets, replaced generations and unfinished snapshots; and goes on counting what lies in
+    /// buckets whose size is bounded.
     Purge {
         /// Whose.
         group: GroupId,
@@ -182,8 +183,10 @@ pub enum StorageDone {
         index: LogIndex,
         /// For each entry that wanted replies: one for each of its commands.
         replies: Vec<(LogIndex, Vec<Result<Reply, Error>>)>,
-        /// There is something to purge.
+        /// There is something to purge, or to count.
         purge: bool,
+        /// The buckets that have reached their bounds, if these are others than before.
+        full: Option<Arc<FullBuckets>>,
         /// Where the group's clock is now, and what is due next.
         clock: AppliedClock,
         /// Who the members are now, if these entries changed it.
@@ -207,6 +210,8 @@ pub enum StorageDone {
         group: GroupId,
         /// There is more to do.
         more: bool,
+        /// The buckets that have reached their bounds, if these are others than before.
+        full: Option<Arc<FullBuckets>>,
     },
     /// Of `SnapshotOpen`.
     SnapshotOpened {

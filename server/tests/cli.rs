@@ -171,7 +171,7 @@ fn buckets_are_created_listed_and_dropped() {
     assert_eq!((&names[1]["keys_estimate"], &names[1]["bytes_estimate"]), (&1.into(), &9.into()));
     let table = drey(&cluster, "ls --output text").done();
     let lines: Vec<Vec<&str>> = table.text().lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[0], ["BUCKET", "GROUP", "KEYS", "SIZE", "TTL"]);
+    assert_eq!(lines[0], ["BUCKET", "GROUP", "KEYS", "SIZE", "MAX", "TTL"]);
     assert_eq!((lines[2][0], lines[2][2], lines[2][3]), ("users", "~1", "~9"));
 
     assert_eq!(drey(&cluster, "drop users").done().text(), "{\"name\":\"users\",\"dropped\":true}\n");

@@ -90,6 +90,8 @@ pub enum Cause {
     Movers,
     /// Clients that drey's client library routes.
     Routing,
+    /// Clients that put too much into a bucket.
+    Hoards,
     /// Clients that ask for what cannot be done.
     Misuse,
     /// What is tried once all else is calm.
@@ -147,6 +149,7 @@ impl Cause {
             Cause::Journals => plan.asks.writers = 0,
             Cause::Movers => plan.asks.movers = 0,
             Cause::Routing => plan.asks.routed_every = 0,
+            Cause::Hoards => plan.asks.hoarders = 0,
             Cause::Misuse => plan.asks.misusers = 0,
             Cause::Trials => plan.trials = false,
             Cause::MinorityDown => plan.minority_stays_down = false,

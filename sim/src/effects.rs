@@ -163,7 +163,10 @@ impl Effects for Performer<'_> {
                 Ok(())
             }
             Output::Reply(id, answer) => {
-                if let Err(Error::QuotaExceeded(why)) = &answer {
+                // Who fills a bucket is told of the bucket.
+                if let Err(Error::QuotaExceeded(why)) = &answer
+                    && !why.starts_with("bucket \"hoard\"")
+                {
                     self.shared.refused_for_room(why);
                 }
                 self.answers.push((id, answer));

@@ -10,7 +10,7 @@ use drey_core::{Error, Version};
 
 use crate::checker::{ONE_VERSION, counters, expiry, local, locks, scans};
 use crate::rng::Rng;
-use crate::scripts::misuse;
+use crate::scripts::{hoard, misuse};
 
 /// Of the answers that fit, in per mille.
 const LIES: u32 = 100;
@@ -68,6 +68,8 @@ lies! {
     LockGone breaks locks::TAKEN_AWAY,
     /// What cannot be done is said to be done.
     Misuse breaks misuse::LAW,
+    /// A bucket is larger than it may be.
+    BucketTooLarge breaks hoard::LAW,
     /// A key is gone before its time.
     ExpiredEarly breaks expiry::EARLY,
     /// A key that is gone is there again.
@@ -193,6 +195,9 @@ impl Liar {
             }
             (Lie::PagesDiffer, ReadOp::ScanNext { .. }, Ok(Reply::Page(page))) if lies_now => {
                 page.version = Version(page.version.0 + 1);
+            }
+            (Lie::BucketTooLarge, ReadOp::DescribeBucket { .. }, Ok(Reply::Buckets(found))) => {
+                found.iter_mut().for_each(|bucket| bucket.bytes_estimate += 1_000_000);
             }
             _ => {}
         }

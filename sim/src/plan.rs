@@ -482,6 +482,8 @@ pub struct AskPlan {
     pub movers: usize,
     /// Clients that ask for what cannot be done.
     pub misusers: usize,
+    /// Clients that put too much into a bucket.
+    pub hoarders: usize,
 }
 
 impl AskPlan {
@@ -503,6 +505,7 @@ impl AskPlan {
             writers: some(300, 2, 4) as usize,
             movers: some(200, 1, 2) as usize,
             misusers: some(250, 1, 1) as usize,
+            hoarders: some(250, 1, 2) as usize,
         }
     }
 }

@@ -56,6 +56,8 @@ impl Machine {
             }
         }
         let mut writes = batch.writes;
+        let generation = self.generation();
+        self.sizes.follow(reader, generation, &writes)?;
         self.put_meta(&mut writes);
         Ok((writes, replies))
     }
@@ -259,6 +261,7 @@ impl Batch<'_> {
         }
         self.machine.meta.version = bucket.created_version;
         self.writes.changes.insert(self.machine.generation().bucket(name), Some(bucket.encode()));
+        self.machine.sizes.made(&bucket);
         self.machine.buckets.insert(name.clone(), bucket);
         Ok(Reply::Created { bucket: bucket.describe(name, group), created: true })
     }
@@ -281,6 +284,7 @@ impl Batch<'_> {
         self.machine.buckets.remove(name);
         self.machine.dropped.insert(created);
         self.machine.due.forget(created);
+        self.machine.sizes.forget(created);
         Ok(Reply::Dropped { existed: true })
     }
 

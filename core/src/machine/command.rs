@@ -202,8 +202,8 @@ impl Command {
             )));
         }
         match &self.write {
-            Write::CreateBucket { max_bytes: Some(_), .. } => {
-                Err(Error::invalid("bounds on a bucket's size (max_bytes) are not supported yet"))
+            Write::CreateBucket { max_bytes: Some(0), .. } => {
+                Err(Error::invalid("a bucket that may hold 0 bytes (max_bytes) could hold nothing"))
             }
             Write::CreateBucket { default_ttl_ms, .. } => ttl_fits(*default_ttl_ms),
             Write::DropBucket { .. } => Ok(()),

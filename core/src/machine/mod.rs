@@ -21,6 +21,7 @@ mod record;
 pub mod reply;
 mod scan;
 mod sessions;
+mod sizes;
 mod state;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -31,6 +32,7 @@ use thiserror::Error;
 pub use apply::Replies;
 pub use digest::Digest;
 pub use scan::{Scan, ScanEnd};
+pub use sizes::FullBuckets;
 pub use state::{Bucket, Machine};
 
 pub(crate) use cursor::{Cursor, known_flags};

@@ -118,6 +118,9 @@ impl Machine {
             }
             ControlFlow::Continue(())
         })?;
+        if let Some(bytes) = self.size_of(bucket) {
+            info.bytes_estimate = bytes;
+        }
         failed.map_or(Ok(info), Err)
     }
 

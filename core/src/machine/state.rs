@@ -12,6 +12,7 @@ use crate::machine::keys::{self, Generation, KIND_BUCKET, KIND_DROPPED, KIND_SES
 use crate::machine::purge::PurgePosition;
 use crate::machine::record::damaged;
 use crate::machine::sessions::Sessions;
+use crate::machine::sizes::Sizes;
 use crate::machine::{BucketRecord, DecodeError, Meta};
 use crate::name::{BucketName, KeyRange};
 use crate::placement::{SYSTEM_GROUP, group_of};
@@ -37,6 +38,7 @@ pub struct Machine {
     /// In the system group, once it was founded.
     pub(super) members: Option<Arc<Members>>,
     pub(super) due: Due,
+    pub(super) sizes: Sizes,
 }
 
 impl Machine {
@@ -58,9 +60,11 @@ impl Machine {
             sessions: Sessions::default(),
             members: None,
             due: Due::default(),
+            sizes: Sizes::default(),
         };
         machine.buckets = machine.first_buckets();
         machine.load_buckets(reader)?;
+        machine.sizes = Sizes::uncounted(machine.buckets.values(), machine.generation());
         machine.load_dropped(reader)?;
         machine.find_leftovers(reader)?;
         machine.load_rest(reader)?;
@@ -199,6 +203,7 @@ impl Machine {
         self.dropped.clear();
         self.sessions = Sessions::default();
         self.due = Due::default();
+        self.sizes = Sizes::uncounted(self.buckets.values(), self.generation());
         self.purge = PurgePosition::at_start();
         let mut writes = WriteSet::default();
         self.put_meta(&mut writes);

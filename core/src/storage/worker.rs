@@ -7,11 +7,12 @@
 //! - a failure of the store is final: after [`StorageDone::Failed`] no job may follow.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::error::Error;
-use crate::machine::{Machine, keys};
+use crate::machine::{FullBuckets, Machine, keys};
 use crate::mutation::{Mutation, is_on};
 use crate::name::BucketName;
 use crate::request::{ReadOp, Reply};
@@ -22,6 +23,9 @@ use crate::storage::{Committed, Origin, SnapshotMeta, Staged, StorageDone, Stora
 use crate::store::{Store, StoreError, WriteSet};
 use crate::types::{GroupId, LogIndex, Ticket};
 
+/// So many bytes are counted by one job: other jobs wait meanwhile.
+const COUNTED_AT_ONCE: u64 = 256 << 10;
+
 /// The storage side of a shard.
 pub struct StorageWorker<S: Store> {
     store: S,
@@ -29,6 +33,8 @@ pub struct StorageWorker<S: Store> {
     scans: Scans<S::View>,
     sending: BTreeMap<Ticket, Sending<S::View>>,
     staging: BTreeMap<GroupId, Staging>,
+    /// What was said last of full buckets.
+    full: BTreeMap<GroupId, Arc<FullBuckets>>,
 }
 
 impl<S: Store> StorageWorker<S> {
@@ -40,6 +46,7 @@ impl<S: Store> StorageWorker<S> {
             scans: Scans::new(epoch),
             sending: BTreeMap::new(),
             staging: BTreeMap::new(),
+            full: BTreeMap::new(),
         }
     }
 
@@ -124,7 +131,9 @@ impl<S: Store> StorageWorker<S> {
         };
         let members_before = machine.members().cloned();
         let (writes, replies) = machine.apply(&self.store, entries)?;
-        let (index, purge, clock) = (machine.applied(), machine.needs_purge(), machine.clock());
+        let (index, purge, clock) =
+            (machine.applied(), machine.needs_purge() || machine.needs_count(), machine.clock());
+        let full = news_of_full(machine, &mut self.full);
         let members = machine.members().cloned().filter(|members| members_before.as_ref() != Some(members));
         if is_on(Mutation::AppliedIndexApart) {
             let meta = crate::machine::keys::meta(group);
@@ -132,7 +141,7 @@ impl<S: Store> StorageWorker<S> {
             self.store.write(WriteSet { changes: apart.into_iter().collect() })?;
         }
         self.store.write(writes)?;
-        Ok(StorageDone::Applied { group, index, replies, purge, clock, members })
+        Ok(StorageDone::Applied { group, index, replies, purge, full, clock, members })
     }
 
     fn read(
@@ -195,10 +204,12 @@ impl<S: Store> StorageWorker<S> {
         let Some(machine) = self.machines.get_mut(&group) else {
             return Err(StoreError::Failed(format!("group {group} is not on this shard")));
         };
+        machine.count_some(&self.store, COUNTED_AT_ONCE)?;
         let writes = machine.purge(&self.store, limit, staging)?;
-        let more = machine.needs_purge();
+        let more = machine.needs_purge() || machine.needs_count();
+        let full = news_of_full(machine, &mut self.full);
         self.store.write(writes)?;
-        Ok(StorageDone::Purged { group, more })
+        Ok(StorageDone::Purged { group, more, full })
     }
 
     fn snapshot_open(&mut self, group: GroupId, ticket: Ticket) -> Result<StorageDone, StoreError> {
@@ -240,7 +251,11 @@ impl<S: Store> StorageWorker<S> {
         match staged {
             Ok(mut writes) => {
                 if let Some(staging) = self.staging.get(&group) {
-                    writes.changes.insert(keys::staged(group), Some(staging.record(origin)));
+                    let record = (keys::staged(group), Some(staging.record(origin)));
+                    if is_on(Mutation::StagedApart) {
+                        self.store.write(WriteSet { changes: [record.clone()].into() })?;
+                    }
+                    writes.changes.extend([record]);
                 }
                 self.store.write(writes).map(Ok)
             }
@@ -302,4 +317,14 @@ impl<S: Store> StorageWorker<S> {
         let members = machine.members().cloned();
         Ok(StorageDone::SnapshotInstalled { group, meta, clock: machine.clock(), members })
     }
+}
+
+/// The full buckets of a group, if they are others than those that were said last.
+fn news_of_full(machine: &Machine, said: &mut BTreeMap<GroupId, Arc<FullBuckets>>) -> Option<Arc<FullBuckets>> {
+    let full = machine.full_buckets();
+    let before = said.entry(machine.group()).or_default();
+    (**before != full).then(|| {
+        *before = Arc::new(full);
+        Arc::clone(before)
+    })
 }

@@ -275,7 +275,7 @@ fn command(words: &Words) -> Command {
         }
         "create" => Write::CreateBucket {
             default_ttl_ms: words.option("ttl").map(duration_ms),
-            max_bytes: None,
+            max_bytes: words.option("max-bytes").map(number),
             if_not_exists: words.has("if-not-exists"),
             created_ms: 0,
         },

@@ -17,6 +17,9 @@ pub struct CreateArgs {
     /// How long entries stay that are written without a time to live of their own: 500ms, 10s, 5m, 2h, 7d, or seconds
     #[arg(long, value_name = "TIME", value_parser = duration::parse_ttl_ms, allow_hyphen_values = true)]
     ttl: Option<u64>,
+    /// How much it may hold, keys and values together, about: 512KiB, 10GiB, or bytes
+    #[arg(long, value_name = "BYTES", value_parser = super::size::parse)]
+    max_bytes: Option<u64>,
     /// Do nothing if it is there already
     #[arg(long)]
     if_not_exists: bool,
@@ -51,6 +54,8 @@ struct BucketLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     default_ttl_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    max_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     created: Option<bool>,
 }
 
@@ -64,6 +69,7 @@ impl<'a> From<&'a Bucket> for BucketLine<'a> {
             created_ms: bucket.created_ms,
             created_version: bucket.created_version,
             default_ttl_ms: bucket.default_ttl_ms,
+            max_bytes: bucket.max_bytes,
             created: None,
         }
     }
@@ -73,6 +79,7 @@ pub(super) async fn create(context: &mut Context, args: &CreateArgs) -> Result<(
     let request = CreateBucketRequest {
         name: args.bucket.clone(),
         default_ttl_ms: args.ttl,
+        max_bytes: args.max_bytes,
         if_not_exists: args.if_not_exists,
         ..CreateBucketRequest::default()
     };
@@ -135,11 +142,12 @@ pub(super) async fn ls(context: &mut Context, args: LsArgs) -> Result<(), Failur
             bucket.group.to_string(),
             format!("~{}", bucket.keys_estimate),
             format!("~{}", say_bytes(bucket.bytes_estimate)),
+            bucket.max_bytes.map_or("-".to_owned(), say_bytes),
             bucket.default_ttl_ms.map_or("-".to_owned(), duration::say),
         ]
     };
     let rows = buckets.iter().map(row).collect();
-    context.output.table(&["BUCKET", "GROUP", "KEYS", "SIZE", "TTL"], &[1, 2, 3, 4], rows)?;
+    context.output.table(&["BUCKET", "GROUP", "KEYS", "SIZE", "MAX", "TTL"], &[1, 2, 3, 4, 5], rows)?;
     Ok(())
 }
 

@@ -135,7 +135,7 @@ impl Misuse {
             }
             Wrong::BoundedBucket => {
                 in_bucket = nobodys();
-                create(Some(1), true)
+                create(Some(0), true)
             }
         };
         Operation::Write(Command { bucket: in_bucket, id, write })

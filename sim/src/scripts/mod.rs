@@ -2,6 +2,7 @@
 //! [`crate::workload`], in some of the seeds, and look at what a search for an order cannot take in: long histories of few keys.
 
 pub mod counters;
+pub mod hoard;
 pub mod journal;
 pub mod locks;
 pub mod misuse;
@@ -124,6 +125,9 @@ pub fn of(plan: &Plan, workload: &Workload) -> Vec<(usize, Box<dyn Script>)> {
     }
     if asks.movers > 0 {
         scripts.push((asks.movers, Box::new(movers::Movers::new(plan))));
+    }
+    if asks.hoarders > 0 {
+        scripts.push((asks.hoarders, Box::new(hoard::Hoard::new(plan))));
     }
     if asks.misusers > 0 {
         scripts.push((asks.misusers, Box::new(misuse::Misuse::new(plan))));

@@ -262,7 +262,7 @@ fn what_is_too_large_or_not_supported_is_refused() {
         created_ms: 0,
     };
     assert!(refused(create(Some(0), None)) && !refused(create(Some(1), None)));
-    assert!(refused(create(None, Some(1))));
+    assert!(refused(create(None, Some(0))));
     assert!(!refused(create(None, None)));
 }
 

@@ -5,6 +5,7 @@ mod codecs;
 mod expiry;
 mod model;
 mod sessions;
+mod sizes;
 mod strategies;
 
 use bytes::Bytes;

@@ -42,18 +42,24 @@ pub(super) struct Model {
 impl Model {
     pub(super) fn new() -> Model {
         let mut model = Model { version: 0, clock_ms: 0, sessions: BTreeMap::new(), buckets: BTreeMap::new() };
-        model.insert(&BucketName::DEFAULT, 0, None);
+        model.insert(&BucketName::DEFAULT, 0, None, None);
         model
     }
 
-    fn insert(&mut self, name: &BucketName, created_ms: u64, default_ttl_ms: Option<u64>) -> BucketInfo {
+    fn insert(
+        &mut self,
+        name: &BucketName,
+        created_ms: u64,
+        default_ttl_ms: Option<u64>,
+        max_bytes: Option<u64>,
+    ) -> BucketInfo {
         let info = BucketInfo {
             name: name.clone(),
             group: GROUP,
             keys_estimate: 0,
             bytes_estimate: 0,
             default_ttl_ms,
-            max_bytes: None,
+            max_bytes,
             created_ms,
             created_version: Version(self.version),
         };
@@ -102,14 +108,21 @@ impl Model {
     fn write(&mut self, command: &Command) -> Result<Reply, Error> {
         let name = &command.bucket;
         match &command.write {
-            Write::CreateBucket { if_not_exists, created_ms, default_ttl_ms, .. } => match self.buckets.get(name) {
-                Some(bucket) if *if_not_exists => Ok(Reply::Created { bucket: bucket.info.clone(), created: false }),
-                Some(_) => Err(Error::BucketExists(name.to_string())),
-                None => {
-                    self.version += 1;
-                    Ok(Reply::Created { bucket: self.insert(name, *created_ms, *default_ttl_ms), created: true })
+            Write::CreateBucket { if_not_exists, created_ms, default_ttl_ms, max_bytes } => {
+                match self.buckets.get(name) {
+                    Some(bucket) if *if_not_exists => {
+                        Ok(Reply::Created { bucket: bucket.info.clone(), created: false })
+                    }
+                    Some(_) => Err(Error::BucketExists(name.to_string())),
+                    None => {
+                        self.version += 1;
+                        Ok(Reply::Created {
+                            bucket: self.insert(name, *created_ms, *default_ttl_ms, *max_bytes),
+                            created: true,
+                        })
+                    }
                 }
-            },
+            }
             Write::DropBucket { .. } if *name == BucketName::DEFAULT => {
                 Err(Error::invalid("the bucket \"default\" cannot be dropped"))
             }

@@ -206,8 +206,8 @@ pub(super) fn meeting_command() -> impl Strategy<Value = Command> {
         ]
     };
     let write = prop_oneof![
-        2 => (any::<bool>(), few_ttls()).prop_map(|(if_not_exists, default_ttl_ms)| {
-            Write::CreateBucket { default_ttl_ms, max_bytes: None, if_not_exists, created_ms: 7 }
+        2 => (any::<bool>(), few_ttls(), option::of(1u64..100)).prop_map(|(if_not_exists, default_ttl_ms, max_bytes)| {
+            Write::CreateBucket { default_ttl_ms, max_bytes, if_not_exists, created_ms: 7 }
         }),
         2 => option::of(0u64..12).prop_map(|version| Write::DropBucket { created_version: version.map(Version) }),
         6 => (few_keys(), few_values(), few_ttls(), option::of(few_conditions()), any::<bool>()).prop_map(

@@ -96,7 +96,7 @@ impl StorageWorker<MemoryStore> {
 
     fn purge_all(&mut self) {
         while self.run(StorageJob::Purge { group: GROUP, limit: 3 })
-            == (StorageDone::Purged { group: GROUP, more: true })
+            == (StorageDone::Purged { group: GROUP, more: true, full: None })
         {}
     }
 

@@ -429,7 +429,7 @@ fn a_purge_does_not_touch_the_other_groups() {
     let hashes = [1, 3].map(|group| worker.state_hash(GroupId(group)).unwrap());
     worker.wipe(GroupId(2)).unwrap();
     while worker.run(StorageJob::Purge { group: GroupId(2), limit: 1 })
-        == (StorageDone::Purged { group: GroupId(2), more: true })
+        == (StorageDone::Purged { group: GroupId(2), more: true, full: None })
     {}
     assert_eq!([1, 3].map(|group| worker.state_hash(GroupId(group)).unwrap()), hashes);
     assert_eq!(worker.store().len(), 3 + 2 + 2);
