@@ -49,6 +49,7 @@ pub mod request;
 mod requests;
 mod retention;
 mod room;
+pub mod salvage;
 mod scrub;
 mod shard;
 mod shard_membership;

@@ -50,6 +50,19 @@ impl Files {
         Ok(Files { data_dir: data_dir.to_owned(), log_dir, identity })
     }
 
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What the log comes to.
+    pub(crate) fn recover_log(&self) -> Result<RecoveredLog, StartError> {
+        recovery::scan(&self.identity, &recovery::segments(&self.log_dir)?)
+    }
+
     /// The segments of the log, in order. A node may be running: then they are those of a moment.
     pub fn segments(&self) -> Result<Vec<SegmentId>, StartError> {
         Ok(recovery::segments(&self.log_dir)?.into_iter().map(|(segment, _)| segment).collect())

@@ -29,6 +29,7 @@ pub mod resolve;
 pub mod room;
 mod roster;
 pub mod runtime;
+mod salvage;
 mod shard_handle;
 mod shard_loop;
 mod shared;
@@ -45,7 +46,8 @@ pub use join::{JoinAttempt, JoinError};
 pub use listener::BindError;
 pub use lock::LockError;
 pub use node::{EndError, Node, StartError};
-#[cfg(feature = "join")]
 pub use repair::{Repair, RepairAttempt, RepairError};
+#[cfg(feature = "join")]
+pub use salvage::SalvageReport;
 pub use shard_handle::ShardHandle;
 pub use status::NodeStatus;

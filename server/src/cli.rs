@@ -21,7 +21,7 @@ mod start_args;
 pub use bench::run as bench;
 pub use failure::{Exit, Failure};
 pub use line::refuse_line;
-pub use offline::{CheckArgs, LogCommand, check, log};
+pub use offline::{CheckArgs, LogCommand, RecoverArgs, check, log, recover};
 pub use start_args::{DemoArgs, Engine, InitialMember, StartArgs};
 
 use clap::{Args, Parser, Subcommand};
@@ -59,6 +59,8 @@ pub enum Command {
     Bench(Box<drey_bench::LoadArgs>),
     /// Read all files of a node that does not run, check each checksum, and say what is damaged; changes nothing
     Check(CheckArgs),
+    /// Read what can be read of a node that does not run and whose files are damaged, and say what is lost; changes nothing
+    Recover(RecoverArgs),
     /// Look into a node's log, whether it runs or not
     #[command(subcommand)]
     Log(LogCommand),

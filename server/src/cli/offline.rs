@@ -1,15 +1,20 @@
 //! The commands that look at a node's files, without a node.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use clap::{Args, Subcommand};
 use drey_core::log::DumpLine;
 use drey_io::{Files, StartError};
 use serde::Serialize;
 
-use super::output::{Output, printable};
+use super::output::{JsonBytes, Output, printable, say_bytes};
 use super::{CommonArgs, Exit, Failure};
+
+/// So many gaps of a bucket are told one by one.
+const GAPS_SHOWN: usize = 20;
 
 /// Where a node's files are.
 #[derive(Debug, Args)]
@@ -37,6 +42,16 @@ pub struct CheckArgs {
     files: FilesArgs,
 }
 
+/// Arguments of `drey recover`.
+#[derive(Debug, Args)]
+pub struct RecoverArgs {
+    #[command(flatten)]
+    files: FilesArgs,
+    /// Write what can be read to this new file: one JSON object a line, with bucket, key, value, version and time to live
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+}
+
 /// What can be done with a log.
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
@@ -60,6 +75,11 @@ pub struct DumpArgs {
 /// `drey check`.
 pub fn check(common: &CommonArgs, args: &CheckArgs) -> Exit {
     ended(look(common, args))
+}
+
+/// `drey recover`.
+pub fn recover(common: &CommonArgs, args: &RecoverArgs) -> Exit {
+    ended(salvage(common, args))
 }
 
 /// `drey log`.
@@ -112,6 +132,94 @@ fn look(common: &CommonArgs, args: &CheckArgs) -> Result<(), Failure> {
     }
     let next = "what is said of each part; with other members, drey remove there, and let this node join anew with an empty directory";
     Err(Failure::new(Exit::Refused, "this node's files are damaged", damaged.join(", "), next))
+}
+
+/// An entry in the file that `drey recover` writes.
+#[derive(Serialize)]
+struct Saved<'a> {
+    bucket: &'a str,
+    key: JsonBytes<'a>,
+    value: JsonBytes<'a>,
+    version: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_ms: Option<u64>,
+}
+
+/// What could be read of a bucket, for programs.
+#[derive(Serialize)]
+struct SavedBucket<'a> {
+    bucket: &'a str,
+    keys: u64,
+    bytes: u64,
+    gaps: usize,
+}
+
+fn salvage(common: &CommonArgs, args: &RecoverArgs) -> Result<(), Failure> {
+    let files = args.files.open()?;
+    let cannot_save = |path: &PathBuf, error: &io::Error| {
+        let what = format!("{} cannot be written", path.display());
+        Failure::new(
+            Exit::Refused,
+            what,
+            error.to_string(),
+            "drey recover --save FILE, with a file that is not there yet",
+        )
+    };
+    let mut file = match &args.save {
+        Some(path) => Some(BufWriter::new(File::create_new(path).map_err(|error| cannot_save(path, &error))?)),
+        None => None,
+    };
+    let mut failed = None;
+    let report = files
+        .salvage(&mut |bucket, entry| {
+            let Some(file) = file.as_mut().filter(|_| failed.is_none()) else { return };
+            let (key, value) = (JsonBytes(&entry.key), JsonBytes(&entry.value));
+            let saved = Saved { bucket: bucket.as_str(), key, value, version: entry.version.0, ttl_ms: entry.ttl_ms };
+            let line = serde_json::to_vec(&saved).map_err(io::Error::from);
+            failed = line.and_then(|line| file.write_all(&line).and_then(|()| file.write_all(b"\n"))).err();
+        })
+        .map_err(|error| failure("nothing was read", &error, ""))?;
+    let flushed = match &mut file {
+        Some(file) if failed.is_none() => file.flush().and_then(|()| file.get_ref().sync_all()),
+        _ => Ok(()),
+    };
+    if let (Some(path), Some(error)) = (&args.save, failed.or(flushed.err())) {
+        return Err(cannot_save(path, &error));
+    }
+    let mut output = Output::stdout(common.output);
+    for (name, salvaged) in &report.buckets {
+        let gaps = salvaged.gaps.len();
+        if output.is_json() {
+            output.json(&SavedBucket { bucket: name.as_str(), keys: salvaged.keys, bytes: salvaged.bytes, gaps })?;
+            continue;
+        }
+        let readable = format!("{} keys, {}", salvaged.keys, say_bytes(salvaged.bytes));
+        output.line(&format!("{name:<20} {readable}"))?;
+        for gap in salvaged.gaps.iter().take(GAPS_SHOWN) {
+            let key = |key: &Option<Bytes>, end: &str| key.as_ref().map_or(end.to_owned(), |key| printable(key));
+            let (after, before) = (key(&gap.after, "its beginning"), key(&gap.before, "its end"));
+            output.line(&format!("  LOST: what may be between {after} and {before}"))?;
+        }
+        if gaps > GAPS_SHOWN {
+            output.line(&format!("  LOST: what may be in {} more such gaps", gaps - GAPS_SHOWN))?;
+        }
+    }
+    if let Some(path) = &args.save
+        && !output.is_json()
+    {
+        output.line(&format!("what could be read is in {}", path.display()))?;
+    }
+    output.finish()?;
+    let mut lost = report.lost;
+    let gaps: usize = report.buckets.iter().map(|(_, salvaged)| salvaged.gaps.len()).sum();
+    if gaps > 0 {
+        lost.push(format!("what is in {gaps} gaps between keys"));
+    }
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let next = "drey check, for what is damaged; and --save FILE, to keep what can be read";
+    Err(Failure::new(Exit::Refused, "not all of it can be read", printable(lost.join("; ").as_bytes()), next))
 }
 
 /// A line of a dump, for programs.
