@@ -105,6 +105,9 @@ impl Replica {
         let bytes_max = limits.chunk_bytes;
         // Waiting for this is no standing still.
         transfer.active_ms = turn.now.mono_ms;
+        if !turn.transfers.goes_on(peer, self.group, transfer.bytes) {
+            return;
+        }
         match turn.transfers.take(bytes_max, limits.bytes_per_second, turn.now.mono_ms) {
             Ok(()) => {
                 transfer.step = Step::Reading;

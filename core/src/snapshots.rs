@@ -161,8 +161,8 @@ impl Receiving {
     }
 
     pub fn chunk(&mut self, origin: &Origin, chunk: u64, last: bool, now_ms: u64) -> ChunkVerdict {
-        let is_mixed = is_on(Mutation::TransfersMixed)
-            && self.origin.as_ref().is_some_and(|known| (known.from, &known.meta) == (origin.from, &origin.meta));
+        let is_mixed =
+            is_on(Mutation::TransfersMixed) && self.origin.as_ref().is_some_and(|known| known.from == origin.from);
         if self.origin.as_ref() != Some(origin) && !is_mixed {
             // Only one chunk is staged at a time, so that the stage's answer is never taken for another transfer's.
             if chunk != 0 || self.staging.is_some() {
@@ -176,7 +176,8 @@ impl Receiving {
         if chunk < self.next_chunk {
             return ChunkVerdict::Staged;
         }
-        if chunk != self.next_chunk || self.complete || self.staging.is_some() {
+        let is_of_another = self.origin.as_ref().is_some_and(|known| known.meta != origin.meta);
+        if chunk != self.next_chunk || self.complete || self.staging.is_some() || is_of_another {
             return ChunkVerdict::Refuse;
         }
         self.staging = Some((chunk, last));

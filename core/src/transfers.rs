@@ -1,22 +1,24 @@
-//! Which snapshots a shard sends at a time, and how fast: two to each peer, since many would take all the longer each while the log
-//! behind them grows, and one alone would keep small ones waiting for a large one; and so slowly that those who write hardly
+//! Which snapshots a shard sends at a time, and how fast: one to each peer, since many would take all the longer each while the log
+//! behind them grows, and beside it the beginning of another, which is all of a small one; and so slowly that those who write hardly
 //! notice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::types::{GroupId, NodeId};
 
 /// So much of what was not used is made up for, in microseconds: turns do not come at the very moment that they were asked for.
 const BURST_US: u64 = 20_000;
 
-/// So many snapshots go to one peer at a time.
+/// So many snapshots are open for one peer at a time.
 const TO_ONE_PEER: usize = 2;
+/// So much of it goes to the peer while another does, in bytes.
+const BESIDE_BYTES_MAX: u64 = 4 << 20;
 
 /// What all groups of a shard share when they send snapshots.
 #[derive(Default)]
 pub(crate) struct Transfers {
-    /// Whose snapshots each peer gets.
-    to: BTreeSet<(NodeId, GroupId)>,
+    /// Whose snapshots each peer gets, in the order in which they began.
+    to: BTreeMap<NodeId, Vec<GroupId>>,
     /// Whose it got last, and when that ended, in ms.
     last: BTreeMap<NodeId, (GroupId, u64)>,
     /// When the next chunk may be read, in microseconds.
@@ -29,13 +31,24 @@ impl Transfers {
     /// The group that had its turn before lets the others come first: for `wait_ms`, in which they ask for theirs.
     pub fn begin(&mut self, peer: NodeId, group: GroupId, now_ms: u64, wait_ms: u64) -> bool {
         let waits = self.last.get(&peer).is_some_and(|&(last, ended_ms)| last == group && now_ms < ended_ms + wait_ms);
-        let under_way = self.to.range((peer, GroupId(0))..=(peer, GroupId(u32::MAX))).count();
-        under_way < TO_ONE_PEER && !waits && self.to.insert((peer, group))
+        let to = self.to.entry(peer).or_default();
+        let begins = to.len() < TO_ONE_PEER && !waits && !to.contains(&group);
+        if begins {
+            to.push(group);
+        }
+        begins
+    }
+
+    /// Whether a group's transfer may go on, of which the peer has so many bytes.
+    pub fn goes_on(&self, peer: NodeId, group: GroupId, bytes: u64) -> bool {
+        bytes < BESIDE_BYTES_MAX || self.to.get(&peer).and_then(|to| to.first()) == Some(&group)
     }
 
     /// A group's transfer to a peer has ended.
     pub fn end(&mut self, peer: NodeId, group: GroupId, now_ms: u64) {
-        if self.to.remove(&(peer, group)) {
+        let Some(to) = self.to.get_mut(&peer) else { return };
+        if let Some(at) = to.iter().position(|sent| *sent == group) {
+            to.remove(at);
             self.last.insert(peer, (group, now_ms));
         }
     }
@@ -66,9 +79,12 @@ mod tests {
         assert!(transfers.begin(peer, GroupId(1), 1000, 200) && transfers.begin(peer, GroupId(2), 1000, 200));
         assert!(!transfers.begin(peer, GroupId(3), 1000, 200));
         assert!(transfers.begin(other, GroupId(3), 1000, 200), "peers do not wait for each other");
+        assert!(transfers.goes_on(peer, GroupId(1), u64::MAX) && transfers.goes_on(other, GroupId(3), u64::MAX));
+        assert!(transfers.goes_on(peer, GroupId(2), 1000) && !transfers.goes_on(peer, GroupId(2), BESIDE_BYTES_MAX));
         transfers.end(peer, GroupId(3), 1500);
         assert!(!transfers.begin(peer, GroupId(3), 1500, 200), "that was not under way");
         transfers.end(peer, GroupId(1), 2000);
+        assert!(transfers.goes_on(peer, GroupId(2), BESIDE_BYTES_MAX), "it is the first now");
         assert!(!transfers.begin(peer, GroupId(1), 2100, 200), "it had its turn");
         assert!(transfers.begin(peer, GroupId(3), 2100, 200));
         transfers.end(peer, GroupId(3), 2200);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! 00 | group                                            the group's meta record
+//! 00 | group | 's'                                      how far a snapshot that comes in is
 //! 01 | group | generation | 'b' | bucket name           a bucket's record
 //! 01 | group | generation | 'd' | created version | key a value record
 //! 01 | group | generation | 'e' | created version | expiry ms | key      nothing: this key expires then, or once would have
@@ -9,7 +10,6 @@
 //! 01 | group | generation | 'p' | created version       a dropped bucket that is still to be purged
 //! 01 | group | generation | 's' | session               a session
 //! 01 | group | generation | 's' | session | sequence    an answer that it keeps
-//! 02 | group                                            how far a snapshot that comes in is
 //! number: how many bytes u8 | these, the highest first, none of them a leading zero
 //! ```
 //! Numbers in keys sort as the numbers do, and are short when they are small: a key in an early bucket has 7 bytes in front, so
@@ -27,7 +27,8 @@ use crate::types::{GroupId, Version};
 
 const META: u8 = 0;
 const STATE: u8 = 1;
-const STAGED: u8 = 2;
+/// What stands behind the group.
+const STAGED: u8 = b's';
 
 /// The kind of a bucket's record.
 pub const KIND_BUCKET: u8 = b'b';
@@ -121,7 +122,7 @@ pub fn meta(group: GroupId) -> Bytes {
 
 /// The key of what is known of a group's snapshot while that comes in.
 pub fn staged(group: GroupId) -> Bytes {
-    Bytes::copy_from_slice(Prefix::new(STAGED).number(group.0.into()).as_slice())
+    Bytes::copy_from_slice(Prefix::new(META).number(group.0.into()).byte(STAGED).as_slice())
 }
 
 /// All that a group has in the store beside these two.

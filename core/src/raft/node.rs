@@ -464,13 +464,14 @@ impl RaftNode {
     }
 
     /// The last entry that all members have of which something was heard lately; and that those will have who are being sent a
-    /// snapshot. None: there is nobody whose log goes on where this one is not truncated. Known to a leader only.
+    /// snapshot, or were sent one and have not said yet that they have it. None: there is nobody whose log goes on where this one is not truncated. Known to a leader only.
     pub fn matched_by_others(&self) -> Option<LogIndex> {
         let (own, truncated) = (self.raw.raft.id, self.truncated().0);
         let progress = self.raw.raft.prs().iter().filter(|(id, _)| **id != own && self.is_leader());
         let has = |(_, progress): (&u64, &raft::Progress)| match progress.state {
             raft::ProgressState::Snapshot => Some(progress.pending_snapshot),
-            _ => progress.recent_active.then_some(progress.matched),
+            raft::ProgressState::Probe => progress.recent_active.then_some(progress.next_idx.saturating_sub(1)),
+            raft::ProgressState::Replicate => progress.recent_active.then_some(progress.matched),
         };
         progress.filter_map(has).map(LogIndex).filter(|index| *index >= truncated).min()
     }

@@ -53,7 +53,7 @@ pub(super) fn of_repair(args: &StartArgs) -> (Exit, String) {
 
 /// Of a node that ran, and could not go on.
 pub(super) fn of_end(args: &StartArgs) -> String {
-    format!("{}, if it cannot be started again", replace(args))
+    format!("drey start again; if it cannot be: {}", replace(args))
 }
 
 fn help() -> String {
@@ -69,5 +69,10 @@ fn join_anew(args: &StartArgs) -> String {
 }
 
 fn replace(args: &StartArgs) -> String {
-    format!("drey remove {} --server ADDR, then {}", name(args), join_anew(args))
+    let directory = args.data_dir.display();
+    format!(
+        "drey remove {} --server ADDR, then {}; or, if it stands alone, drey recover --data-dir {directory}",
+        name(args),
+        join_anew(args)
+    )
 }
