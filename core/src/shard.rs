@@ -189,6 +189,7 @@ impl Shard {
         }
         self.each(now, out, |replica, turn| replica.finish(turn));
         if let Some(members) = self.members_to_tell.take() {
+            self.tell_outsiders(&members, out);
             out.push(Output::Members(members));
         }
         self.retain(now, out);

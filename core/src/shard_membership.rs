@@ -40,6 +40,19 @@ impl Shard {
         }
     }
 
+    /// Peers that have no part in the system group are told by those that have one: else they would hear of what is new only when their
+    /// link comes up again. One that leads other groups may have been asked to leave before the system group took it in.
+    pub(crate) fn tell_outsiders(&self, members: &Arc<Members>, out: &mut Vec<Output>) {
+        let Some(replica) = self.replicas.get(&SYSTEM_GROUP) else { return };
+        let known = replica.raft.configuration();
+        if known.has(self.config.node) {
+            for &peer in self.peers_up.iter().filter(|peer| !known.has(**peer)) {
+                let body = Body::Members(Arc::clone(members));
+                out.push(Output::Send(peer, Envelope { group: SYSTEM_GROUP, body }));
+            }
+        }
+    }
+
     /// Learns who the members are.
     pub(crate) fn meet(&mut self, members: Arc<Members>, out: &mut Vec<Output>) {
         if self.members.as_ref().is_none_or(|known| known.changes() <= members.changes()) {

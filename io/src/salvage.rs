@@ -1,7 +1,7 @@
 //! What can be saved of a node whose files are damaged, and that has no peers to get it from.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::Path;
 
 use bytes::Bytes;
 use drey_core::log::RecoveredLog;
@@ -52,7 +52,7 @@ impl Files {
                     operation: format!("copy {} to look at", path.display()),
                     source,
                 })?;
-                match open(engine, &copy.path().to_owned()) {
+                match open(engine, copy.path()) {
                     Ok(AnyStore::Lsm(store)) => self.each_group(store, log.as_ref(), &mut report, visit),
                     Ok(AnyStore::Btree(store)) => self.each_group(store, log.as_ref(), &mut report, visit),
                     Ok(AnyStore::Memory) => {}
@@ -102,7 +102,7 @@ impl Files {
     }
 }
 
-fn open(engine: Engine, path: &PathBuf) -> Result<AnyStore, StoreError> {
+fn open(engine: Engine, path: &Path) -> Result<AnyStore, StoreError> {
     if engine == Engine::Lsm {
         cut_broken_tail(path).map_err(|error| StoreError::Failed(error.to_string()))?;
     }
