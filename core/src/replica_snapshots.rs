@@ -29,6 +29,16 @@ impl Replica {
                 false => self.sending.want(peer, now_ms),
             }
         }
+        let truncated = self.raft.truncated().0;
+        for peer in self.sending.peers_with(|_, transfer, index| index < truncated && !transfer.is_only_offered()) {
+            // What comes behind it is gone already: it would need another.
+            self.abort_snapshot(peer, turn);
+        }
+        let raft = &self.raft;
+        let has_it = |peer, transfer: &Transfer, index| transfer.is_announced() && raft.matched_by(peer) >= index;
+        for peer in self.sending.peers_with(has_it) {
+            self.sending.end(peer);
+        }
         for peer in self.sending.wanted_since(ago(asked_ms)) {
             if turn.transfers.begin(peer, self.group, now_ms, asked_ms) {
                 self.open_snapshot(peer, turn);
@@ -40,7 +50,7 @@ impl Replica {
         for peer in self.sending.due() {
             self.read_chunk(peer, turn);
         }
-        // The sender gives up after half of this at the latest.
+        // The sender gives up after little more than half of this at the latest.
         if self.receiving.is_given_up(now_ms.saturating_sub(2 * timing.snapshot_resume_ms)) && !self.is_installing() {
             self.receiving.clear();
             turn.out.push(Output::Storage(StorageJob::SnapshotForget { group: self.group }));
@@ -104,11 +114,17 @@ impl Replica {
         let limits = &turn.config.transfer;
         let bytes_max = limits.chunk_bytes;
         // Waiting for this is no standing still.
-        transfer.active_ms = turn.now.mono_ms;
+        let now_ms = turn.now.mono_ms;
+        transfer.active_ms = now_ms;
         if !turn.transfers.goes_on(peer, self.group, transfer.bytes) {
+            // Unless it is for so long that it is better to begin anew than to keep the view, and the log behind it.
+            if now_ms >= *transfer.waits_ms.get_or_insert(now_ms) + turn.config.timing.snapshot_resume_ms {
+                self.abort_snapshot(peer, turn);
+            }
             return;
         }
-        match turn.transfers.take(bytes_max, limits.bytes_per_second, turn.now.mono_ms) {
+        transfer.waits_ms = None;
+        match turn.transfers.take((peer, self.group), bytes_max, limits.bytes_per_second, now_ms) {
             Ok(()) => {
                 transfer.step = Step::Reading;
                 let ticket = transfer.ticket;
@@ -120,6 +136,8 @@ impl Replica {
 
     /// A chunk was read from the view.
     pub(crate) fn snapshot_chunk(&mut self, ticket: Ticket, data: Bytes, last: bool, turn: &mut Turn) {
+        let limits = &turn.config.transfer;
+        turn.transfers.correct(limits.chunk_bytes, data.len(), limits.bytes_per_second);
         let Some((peer, transfer)) = self.sending.by_ticket(ticket) else { return };
         transfer.step = Step::Sent(data, last);
         transfer.active_ms = turn.now.mono_ms;
@@ -149,11 +167,14 @@ impl Replica {
 
     /// The link to a peer broke: its transfer waits for another, unless there is nothing to lose.
     pub(crate) fn transfer_unlinked(&mut self, peer: NodeId, turn: &mut Turn) {
+        // Who asked for a snapshot, and has a log that goes on without, may have forgotten that it asked.
+        let needs_none = self.raft.matched_by(peer) >= self.raft.truncated().0;
         let Some(transfer) = self.sending.to(peer) else { return };
-        if transfer.announcement.is_none() {
+        if transfer.announcement.is_none() || (needs_none && !transfer.is_announced()) {
             return self.abort_snapshot(peer, turn);
         }
         (transfer.linked, transfer.active_ms) = (false, turn.now.mono_ms);
+        turn.transfers.step_back(peer, self.group);
     }
 
     /// There is a link to a peer again: what was under way may be lost, or its answer.
@@ -163,7 +184,13 @@ impl Replica {
         if let (Some(meta), Some(_)) = (&transfer.meta, &transfer.announcement) {
             turn.out.push(Output::Report(Event::SnapshotGoesOn(self.group, peer, meta.index)));
         }
-        self.send_chunk(peer, turn);
+        match &transfer.announcement {
+            Some(announcement) if transfer.is_announced() => {
+                let announcement = announcement.clone();
+                self.post(peer, Body::Raft(announcement), turn);
+            }
+            _ => self.send_chunk(peer, turn),
+        }
     }
 
     /// The peer has staged a chunk, or gives up.
@@ -181,21 +208,26 @@ impl Replica {
             transfer.step = Step::Due;
             return self.read_chunk(peer, turn);
         }
+        transfer.step = Step::Announced;
+        let Transfer { ticket, meta, announcement, bytes, begun_ms, .. } = transfer;
+        let (ticket, bytes, took_ms) = (*ticket, *bytes, turn.now.mono_ms.saturating_sub(*begun_ms));
+        let index = meta.as_ref().map(|meta| meta.index).unwrap_or_default();
+        let announcement = announcement.clone();
         turn.transfers.end(peer, self.group, turn.now.mono_ms);
-        if let Some(Transfer { ticket, meta, announcement, bytes, begun_ms, .. }) = self.sending.end(peer) {
-            let took_ms = turn.now.mono_ms.saturating_sub(begun_ms);
-            let index = meta.unwrap_or_default().index;
-            turn.out.push(Output::Report(Event::SnapshotSent(self.group, peer, index, bytes, took_ms)));
-            if let Some(announcement) = announcement {
-                self.post(peer, Body::Raft(announcement), turn);
-            }
-            self.raft.snapshot_sent(peer, true);
-            turn.out.push(Output::Storage(StorageJob::SnapshotClose { ticket }));
+        turn.out.push(Output::Report(Event::SnapshotSent(self.group, peer, index, bytes, took_ms)));
+        if let Some(announcement) = announcement {
+            self.post(peer, Body::Raft(announcement), turn);
         }
+        self.raft.snapshot_sent(peer, true);
+        turn.out.push(Output::Storage(StorageJob::SnapshotClose { ticket }));
     }
 
     /// Ends the transfer to a peer. Raft will want another one if the peer still needs it.
     pub(crate) fn abort_snapshot(&mut self, peer: NodeId, turn: &mut Turn) {
+        if self.sending.to(peer).is_some_and(|transfer| transfer.is_announced()) {
+            self.sending.end(peer);
+            return;
+        }
         self.raft.snapshot_sent(peer, false);
         turn.transfers.end(peer, self.group, turn.now.mono_ms);
         self.close_view(peer, turn);
@@ -240,8 +272,13 @@ impl Replica {
 
     /// The store has staged a chunk, or refused it.
     pub(crate) fn staged(&mut self, chunk: u64, accepted: bool, turn: &mut Turn) {
+        // What earlier attempts left is garbage now.
+        self.purge |= chunk == 0;
         if let Some(Origin { from, transfer, .. }) = self.receiving.staged(chunk, accepted) {
             self.post(from, Body::SnapshotAck { transfer, chunk, accepted }, turn);
+            if !accepted {
+                turn.out.push(Output::Storage(StorageJob::SnapshotForget { group: self.group }));
+            }
         }
     }
 }

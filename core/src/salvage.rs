@@ -11,10 +11,11 @@ use bytes::Bytes;
 use crate::log::GroupLog;
 use crate::machine::{Machine, ValueRecord};
 use crate::name::{BucketName, KeyRange};
+use crate::raft::Configuration;
 use crate::request::Entry;
 use crate::storage::Committed;
 use crate::store::{Read, Store, StoreError};
-use crate::types::LogIndex;
+use crate::types::{LogIndex, NodeId};
 
 /// A gap is halved so often at the most.
 const HALVED_MAX: usize = 8 * HALF_BYTES_MAX;
@@ -45,26 +46,42 @@ pub struct Salvaged {
     pub gaps: Vec<Gap>,
 }
 
-/// Applies what stands in a group's log and not in its store: what is committed, as far as the log knows; or all of it, if the node was the
-/// group's only voter. Returns how far it came.
-pub fn replay<S: Store>(
-    store: &mut S,
-    machine: &mut Machine,
-    log: &GroupLog,
-    alone: bool,
-) -> Result<LogIndex, StoreError> {
-    let committed = if alone { log.last() } else { log.hard_state.commit };
+/// How far a group's state goes when its log was applied to its store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    /// As far as the log does.
+    Whole,
+    /// What stands in the log behind this entry may or may not have been acknowledged: others voted, and their logs know. It was left out.
+    Unsure(LogIndex),
+    /// The log begins behind this entry, up to which the store goes: what came between is lost, and with it all that the log has.
+    Gap(LogIndex),
+    /// Behind this entry the store could not be read, or written.
+    Failed(LogIndex, StoreError),
+}
+
+/// Applies what stands in a group's log and not in its store: what is committed, as far as the log knows; or all of it, if `node` was the
+/// group's only voter.
+pub fn replay<S: Store>(store: &mut S, machine: &mut Machine, log: &GroupLog, node: NodeId) -> Replayed {
+    if machine.applied() < log.truncated.0 {
+        return Replayed::Gap(machine.applied());
+    }
+    let alone =
+        Configuration::decode(machine.configuration()).is_ok_and(|known| known.voters() == [node] && !known.is_joint());
+    let changes = log.entries.iter().any(|entry| entry.kind != NORMAL && entry.index > machine.applied());
+    let committed = if alone && !changes { log.last() } else { log.hard_state.commit.max(machine.applied()) };
     for entry in log.entries.iter().filter(|entry| entry.index <= committed) {
-        if entry.index.0 != machine.applied().0 + 1 {
+        if entry.index <= machine.applied() {
             continue;
         }
         let commands = if entry.kind == NORMAL { entry.data.clone() } else { Bytes::new() };
         let committed =
             Committed { index: entry.index, term: entry.term, commands, wants_replies: false, configuration: None };
-        let (writes, _) = machine.apply(store, &[committed])?;
-        store.write(writes)?;
+        let written = machine.apply(store, &[committed]).and_then(|(writes, _)| store.write(writes));
+        if let Err(error) = written {
+            return Replayed::Failed(LogIndex(entry.index.0 - 1), error);
+        }
     }
-    Ok(machine.applied())
+    if committed < log.last() { Replayed::Unsure(committed) } else { Replayed::Whole }
 }
 
 /// Reads all of a bucket that can be read, in any order.
@@ -236,21 +253,44 @@ mod tests {
         log
     }
 
+    fn machine_of(store: &MemoryStore, voters: &[u64]) -> Machine {
+        let mut machine = Machine::load(store, GroupId(1), 1).unwrap();
+        machine.found((LogIndex(0), Term(0)), Configuration::of(voters.iter().copied().map(NodeId)).encode(), &[]);
+        machine
+    }
+
     #[test]
     fn what_is_committed_is_applied_and_all_of_it_if_nobody_else_voted() {
-        for (alone, expected) in [(false, 500), (true, 1000)] {
+        for (voters, expected, applied) in [
+            (&[1, 2, 3][..], Replayed::Unsure(LogIndex(500)), 500),
+            (&[1], Replayed::Whole, 1000),
+            (&[2], Replayed::Unsure(LogIndex(500)), 500),
+        ] {
             let mut store = MemoryStore::new();
-            let mut machine = Machine::load(&store, GroupId(1), 1).unwrap();
-            assert_eq!(replay(&mut store, &mut machine, &log(1000), alone), Ok(LogIndex(expected)));
-            assert_eq!(replay(&mut store, &mut machine, &log(1000), alone), Ok(LogIndex(expected)), "once");
+            let mut machine = machine_of(&store, voters);
+            for _ in 0..2 {
+                assert_eq!(replay(&mut store, &mut machine, &log(1000), NodeId(1)), expected);
+                assert_eq!(machine.applied(), LogIndex(applied));
+            }
         }
+    }
+
+    #[test]
+    fn a_store_that_ends_before_its_log_begins_is_not_called_whole() {
+        let mut store = MemoryStore::new();
+        let mut machine = machine_of(&store, &[1]);
+        let mut log = log(1000);
+        log.entries.drain(..100);
+        log.truncated = (LogIndex(100), Term(1));
+        assert_eq!(replay(&mut store, &mut machine, &log, NodeId(1)), Replayed::Gap(LogIndex(0)));
+        assert_eq!(machine.applied(), LogIndex(0), "nothing of it is applied");
     }
 
     #[test]
     fn all_but_what_is_damaged_is_found() {
         let mut store = MemoryStore::new();
-        let mut machine = Machine::load(&store, GroupId(1), 1).unwrap();
-        replay(&mut store, &mut machine, &log(1000), true).unwrap();
+        let mut machine = machine_of(&store, &[1]);
+        assert_eq!(replay(&mut store, &mut machine, &log(1000), NodeId(1)), Replayed::Whole);
         let data = machine.generation().data(machine.buckets()[&BucketName::DEFAULT].created_version);
         let key = |number: u64| format!("some-key-{number:06}");
         let block = |(from, to)| (data.key(key(from).as_bytes()).to_vec(), data.key(key(to).as_bytes()).to_vec());

@@ -39,6 +39,8 @@ pub(crate) struct Transfer {
     pub linked: bool,
     /// When something happened last, in ms.
     pub active_ms: u64,
+    /// Since when it has to let another go first, in ms.
+    pub waits_ms: Option<u64>,
     /// When it began, and the bytes of the chunks that arrived.
     pub begun_ms: u64,
     pub bytes: u64,
@@ -53,9 +55,16 @@ pub(crate) enum Step {
     Reading,
     /// It is under way. Kept, to be sent again on another link; and whether it is the last.
     Sent(Bytes, bool),
+    /// All chunks have arrived, and Raft's announcement is under way. The view is closed; the log waits for the peer.
+    Announced,
 }
 
 impl Transfer {
+    /// The peer has all of it, and has not said that it holds it.
+    pub fn is_announced(&self) -> bool {
+        self.step == Step::Announced
+    }
+
     /// The view is open, and Raft has not announced it.
     pub fn is_only_offered(&self) -> bool {
         self.meta.is_some() && self.announcement.is_none()
@@ -72,6 +81,7 @@ impl Sending {
             step: Step::Reading,
             linked: true,
             active_ms: now_ms,
+            waits_ms: None,
             begun_ms: now_ms,
             bytes: 0,
         };
@@ -85,7 +95,9 @@ impl Sending {
 
     /// The peers that want a snapshot and get none, if Raft asked for it after `since_ms`.
     pub fn wanted_since(&mut self, since_ms: u64) -> Vec<NodeId> {
-        self.wanted.retain(|peer, asked_ms| *asked_ms >= since_ms && !self.transfers.contains_key(peer));
+        let transfers = &self.transfers;
+        let is_under_way = |peer: &NodeId| transfers.get(peer).is_some_and(|transfer| !transfer.is_announced());
+        self.wanted.retain(|peer, asked_ms| *asked_ms >= since_ms && !is_under_way(peer));
         self.wanted.keys().copied().collect()
     }
 
@@ -107,6 +119,7 @@ impl Sending {
     pub fn stuck(&self, offered_ms: u64, unlinked_ms: u64, otherwise_ms: u64) -> Vec<NodeId> {
         let since = |transfer: &Transfer| match transfer {
             transfer if transfer.is_only_offered() => offered_ms,
+            Transfer { step: Step::Announced, .. } => unlinked_ms,
             Transfer { linked: false, .. } => unlinked_ms,
             _ => otherwise_ms,
         };
@@ -118,6 +131,16 @@ impl Sending {
     pub fn due(&self) -> Vec<NodeId> {
         let due = self.transfers.iter().filter(|(_, transfer)| transfer.linked && transfer.step == Step::Due);
         due.map(|(&peer, _)| peer).collect()
+    }
+
+    /// Peers of whose transfers this holds, of those whose views are open or were.
+    pub fn peers_with(&self, holds: impl Fn(NodeId, &Transfer, LogIndex) -> bool) -> Vec<NodeId> {
+        let index = |transfer: &Transfer| transfer.meta.as_ref().map(|meta| meta.index);
+        let found = self
+            .transfers
+            .iter()
+            .filter(|(peer, transfer)| index(transfer).is_some_and(|index| holds(**peer, transfer, index)));
+        found.map(|(&peer, _)| peer).collect()
     }
 
     /// The first entry that some receiver will want when it has its snapshot.

@@ -54,6 +54,10 @@ impl Files {
         &self.data_dir
     }
 
+    pub(crate) fn log_dir(&self) -> &Path {
+        &self.log_dir
+    }
+
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
     }

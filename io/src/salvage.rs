@@ -8,8 +8,9 @@ use drey_core::log::RecoveredLog;
 use drey_core::machine::Machine;
 use drey_core::name::BucketName;
 use drey_core::placement::all_groups;
+use drey_core::raft::Configuration;
 use drey_core::request::Entry;
-use drey_core::salvage::{Salvaged, replay, salvage};
+use drey_core::salvage::{Replayed, Salvaged, replay, salvage};
 use drey_core::store::{MemoryStore, Read, Store, StoreError, WriteSet};
 use drey_core::{FOUNDED, NodeId};
 
@@ -37,7 +38,8 @@ impl Files {
     pub fn salvage(&self, visit: &mut dyn FnMut(&BucketName, Entry)) -> Result<SalvageReport, StartError> {
         let _lock = DirectoryLock::acquire(self.data_dir())?;
         let mut report = SalvageReport::default();
-        let log = match self.recover_log() {
+        let owned = self.identity().owns_log(self.log_dir()).map_err(StartError::from);
+        let log = match owned.and_then(|()| self.recover_log()) {
             Ok(log) => Some(log),
             Err(error) => {
                 report.lost.push(format!("what was written last, and stands in the log alone: {error}"));
@@ -53,9 +55,19 @@ impl Files {
                     source,
                 })?;
                 match open(engine, copy.path()) {
-                    Ok(AnyStore::Lsm(store)) => self.each_group(store, log.as_ref(), &mut report, visit),
-                    Ok(AnyStore::Btree(store)) => self.each_group(store, log.as_ref(), &mut report, visit),
-                    Ok(AnyStore::Memory) => {}
+                    Ok((store, cut)) => {
+                        // With a log that begins no later than the store ends, nothing of it is lost.
+                        if cut > 0 && log.is_none() {
+                            report.lost.push(format!(
+                                "{cut} bytes at the end of the store's journal: what a crash interrupted, or damage"
+                            ));
+                        }
+                        match store {
+                            AnyStore::Lsm(store) => self.each_group(store, log.as_ref(), &mut report, visit),
+                            AnyStore::Btree(store) => self.each_group(store, log.as_ref(), &mut report, visit),
+                            AnyStore::Memory => {}
+                        }
+                    }
                     Err(error) => report.lost.push(format!(
                         "all that {} holds, since the engine {engine} cannot open it: {error}",
                         path.display()
@@ -76,7 +88,7 @@ impl Files {
     ) {
         let identity = self.identity();
         let founders = if identity.joined { Vec::new() } else { identity.first_members() };
-        let alone = founders.iter().all(|founder| founder.id == NodeId(identity.node)) && !founders.is_empty();
+        let configuration = Configuration::of(founders.iter().map(|founder| founder.id)).encode();
         let mut store = Careful(store);
         for group in all_groups(identity.groups) {
             let mut machine = match Machine::load(&store, group, identity.groups) {
@@ -86,13 +98,27 @@ impl Files {
                     continue;
                 }
             };
-            machine.found(FOUNDED, Bytes::new(), &founders);
-            if let Some(log) = log.and_then(|log| log.groups.get(&group))
-                && let Err(error) = replay(&mut store, &mut machine, log, alone)
-            {
-                let applied = machine.applied();
-                report.lost.push(format!("group {group}: what stands in the log behind entry {applied}: {error}"));
+            if !founders.is_empty() {
+                machine.found(FOUNDED, configuration.clone(), &founders);
             }
+            report.lost.extend(log.and_then(|log| {
+                let Some(log) = log.groups.get(&group) else {
+                    return (machine.applied() > FOUNDED.0).then(|| format!("group {group}: what was written last: its log has none of it"));
+                };
+                let lost = match replay(&mut store, &mut machine, log, NodeId(identity.node)) {
+                    Replayed::Whole => return None,
+                    Replayed::Unsure(index) => format!(
+                        "what stands in its log behind entry {index}, up to {}: it may or may not have been acknowledged, and is left out",
+                        log.last()
+                    ),
+                    Replayed::Gap(index) => format!(
+                        "all that was written behind entry {index}: its store ends there, and its log begins behind entry {}. What its store has may be old",
+                        log.truncated.0
+                    ),
+                    Replayed::Failed(index, error) => format!("what stands in its log behind entry {index}: {error}"),
+                };
+                Some(format!("group {group}: {lost}"))
+            }));
             let names: Vec<BucketName> = machine.buckets().keys().cloned().collect();
             for name in names {
                 let salvaged = salvage(&store, &machine, &name, &mut |entry| visit(&name, entry));
@@ -102,11 +128,13 @@ impl Files {
     }
 }
 
-fn open(engine: Engine, path: &Path) -> Result<AnyStore, StoreError> {
-    if engine == Engine::Lsm {
-        cut_broken_tail(path).map_err(|error| StoreError::Failed(error.to_string()))?;
-    }
-    without_panic(|| AnyStore::open(engine, path)).flatten()
+/// Opens what is looked at. Also: how many bytes at the end of its journal are no whole batches.
+fn open(engine: Engine, path: &Path) -> Result<(AnyStore, u64), StoreError> {
+    let cut = match engine {
+        Engine::Lsm => cut_broken_tail(path).map_err(|error| StoreError::Failed(error.to_string()))?,
+        Engine::Btree | Engine::Memory => 0,
+    };
+    Ok((without_panic(|| AnyStore::open(engine, path)).flatten()?, cut))
 }
 
 /// A store whose engine may panic over what is damaged.

@@ -24,6 +24,7 @@ fn plan(seed: u64, lie: Option<Lie>) -> Plan {
         lockers: 3,
         tables: 2,
         misusers: 1,
+        hoarders: 1,
         ..AskPlan::default()
     };
     Plan { asks, lie, ..Plan::draw(seed) }

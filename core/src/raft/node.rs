@@ -487,6 +487,12 @@ impl RaftNode {
         matched
     }
 
+    /// How far a member's log is known to match; known to a leader only.
+    pub fn matched_by(&self, peer: NodeId) -> LogIndex {
+        let progress = self.raw.raft.prs().get(peer.0).filter(|_| self.is_leader());
+        LogIndex(progress.map_or(0, |progress| progress.matched))
+    }
+
     /// Puts drey's election timeout in the place of the one that raft-rs drew.
     pub(super) fn settle(&mut self) {
         let raft = &mut self.raw.raft;

@@ -77,10 +77,19 @@ impl<S: Store> StorageWorker<S> {
     /// Finds what was staged before a restart. The purge leaves it alone from here on.
     pub fn find_staged(&mut self) -> Result<BTreeMap<GroupId, Staged>, StoreError> {
         let mut found = BTreeMap::new();
-        for machine in self.machines.values() {
-            if let Some((staging, staged)) = Staging::load(&self.store, machine)? {
-                self.staging.insert(machine.group(), staging);
-                found.insert(machine.group(), staged);
+        for machine in self.machines.values_mut() {
+            let group = machine.group();
+            let key = keys::staged(group);
+            if self.store.get(&key)?.is_none() {
+                continue;
+            }
+            // Nobody needs it: what cannot be read is fetched again.
+            if let Ok(Some((staging, staged))) = Staging::load(&self.store, machine) {
+                self.staging.insert(group, staging);
+                found.insert(group, staged);
+            } else {
+                machine.sweep_again();
+                self.store.write(WriteSet { changes: [(key, None)].into() })?;
             }
         }
         Ok(found)
