@@ -172,7 +172,7 @@ impl Replica {
         };
         let clock = GroupClock::recovered(term, stamp, now);
         state.restate(group).into_iter().for_each(|record| log.push(record));
-        let confirmation = Confirmation::of(configuration.steady_voters());
+        let confirmation = Confirmation::recovered(configuration.steady_voters(), &config.founders);
         let entry_bytes_max = config.log_config().entry_bytes_max().min(ENTRY_BYTES_MAX);
         let raft = RaftNode::new(RaftConfig {
             node: config.node,

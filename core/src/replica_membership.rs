@@ -7,7 +7,7 @@ use crate::mutation::{Mutation, is_on};
 use crate::output::{Event, Output};
 use crate::replica::{Replica, Turn};
 use crate::system::reconcile::{self, Step};
-use crate::system::{Members, SystemWrite};
+use crate::system::{Founder, Members, SystemWrite};
 use crate::types::{LogIndex, NodeId, Term};
 
 /// Between two reports that a member was let go.
@@ -27,9 +27,16 @@ pub(crate) struct Confirmation {
 }
 
 impl Confirmation {
-    /// These vote, by the configuration that was found.
-    pub fn of(voters: Vec<NodeId>) -> Confirmation {
-        Confirmation { wanted: false, entry: None, voters }
+    /// These vote, by the configuration that was found. Whether a majority knows it is not known, unless it is what the group was
+    /// founded with: what was confirmed before a restart is forgotten.
+    pub fn recovered(voters: Vec<NodeId>, founders: &[Founder]) -> Confirmation {
+        let is_founded = voters.iter().copied().eq(founders.iter().map(|founder| founder.id));
+        Confirmation { wanted: !is_founded && !voters.is_empty(), entry: None, voters }
+    }
+
+    /// Whether it is still to be made sure.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
     }
 
     /// The configuration changed: these vote now.

@@ -580,9 +580,13 @@ impl Shard {
         self.replicas.get(&group).is_some_and(|replica| replica.raft.is_candidate())
     }
 
-    /// Whether this node leads a group whose log may hold a change of the configuration that is not applied.
+    /// Whether this node leads a group whose log may hold a change of the configuration that is not applied, or whose configuration a
+    /// majority may not know yet.
     pub fn is_unsettled(&self, group: GroupId) -> bool {
-        self.replicas.get(&group).is_some_and(|replica| replica.raft.may_hold_change())
+        let unsettled = |replica: &Replica| {
+            replica.raft.may_hold_change() || (replica.raft.is_leader() && replica.confirmation.is_wanted())
+        };
+        self.replicas.get(&group).is_some_and(unsettled)
     }
 
     fn limits(&self) -> Vec<LimitStatus> {
