@@ -46,8 +46,8 @@ pub use join::{JoinAttempt, JoinError};
 pub use listener::BindError;
 pub use lock::LockError;
 pub use node::{EndError, Node, StartError};
-pub use repair::{Repair, RepairAttempt, RepairError};
 #[cfg(feature = "join")]
+pub use repair::{Repair, RepairAttempt, RepairError};
 pub use salvage::SalvageReport;
 pub use shard_handle::ShardHandle;
 pub use status::NodeStatus;
