@@ -81,7 +81,7 @@ impl World {
             groups: 1,
             founders: [1, 2, 3].map(Founder::numbered).to_vec(),
             timing: Timing::default(),
-            log: LogLimits { segment_bytes: 64 << 10, segments_kept: 2 },
+            log: LogLimits { segment_bytes: 64 << 10, segments_kept: 2, held_bytes_max: 64 << 10 },
             transfer: TransferLimits::default(),
             scrub: ScrubLimits::default(),
         };
