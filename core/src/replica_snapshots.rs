@@ -136,9 +136,9 @@ impl Replica {
 
     /// A chunk was read from the view.
     pub(crate) fn snapshot_chunk(&mut self, ticket: Ticket, data: Bytes, last: bool, turn: &mut Turn) {
+        let Some((peer, transfer)) = self.sending.by_ticket(ticket) else { return };
         let limits = &turn.config.transfer;
         turn.transfers.correct(limits.chunk_bytes, data.len(), limits.bytes_per_second);
-        let Some((peer, transfer)) = self.sending.by_ticket(ticket) else { return };
         transfer.step = Step::Sent(data, last);
         transfer.active_ms = turn.now.mono_ms;
         self.send_chunk(peer, turn);
