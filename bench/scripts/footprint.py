@@ -5,12 +5,13 @@ usage: bench/scripts/footprint.py [--systems drey,etcd] [--puts 500000] [--keys 
 (after cargo build --release; etcd from Debian's etcd-server)
 
 Three nodes of each, one system at a time, on one machine; values of 256 B, 64 clients. All keys are put once; then `--puts` puts to
-any of them are measured, with all that is written until the nodes were stopped in order. Then under the same load one node is
-killed with SIGKILL and started again: how long until it answers a read of its own copy, and until it has applied what was
+any of them are measured, with all that is written until the nodes are stopped in order. They start again, and under the same load one node is
+killed with SIGKILL and started once more: how long until it answers a read of its own copy, and until it has applied what was
 committed when it came back. Takes both cores; let nothing else run.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import shutil
@@ -61,7 +62,6 @@ class Etcd:
 
     @classmethod
     def standing(cls, node, which):
-        import json
         said = cls.ctl(node, "endpoint", "status", "--write-out=json")
         status = json.loads(said)[0]["Status"]
         return {0: status["raftIndex" if which == "committed" else "raftAppliedIndex"]}
@@ -82,16 +82,19 @@ def measure(system, directory, options):
         memory = [node.resident_bytes() for node in nodes]
         before = [node.written_bytes() for node in nodes]
         puts = processes.load(nodes, *load, "--operations", str(options.puts), target=system.name)
-        # Until what is in memory is on disk, as far as they write it by themselves.
+        # What they merge behind a load belongs to it.
         time.sleep(15)
-        written = sum(node.written_bytes() - bytes for node, bytes in zip(nodes, before))
+        after = [node.resident_bytes() for node in nodes]
         disk = [node.disk_bytes() for node in nodes]
+        written = sum(node.stop() - bytes for node, bytes in zip(nodes, before))
         print(f"{system.name}: {written / puts['operations']:.0f} bytes written for a put on three nodes, "
               f"{puts['ops_per_second']:.0f} puts a second, p99 {puts['p99_us'] / 1000:.1f} ms", flush=True)
-        after = [node.resident_bytes() for node in nodes]
         print(f"{system.name}: resident with {options.keys} keys {', '.join(f'{size / MIB:.0f}' for size in memory)} MiB, after "
               f"the puts {', '.join(f'{size / MIB:.0f}' for size in after)} MiB; on disk "
               f"{', '.join(f'{size / MIB:.0f}' for size in disk)} MiB", flush=True)
+        for node in nodes:
+            node.start()
+        processes.until(lambda: system.is_up(nodes), 60, f"three nodes of {system.name} serve again")
         restarts(system, nodes, load, options)
     finally:
         for node in nodes:

@@ -10,6 +10,9 @@ import time
 
 BINARIES = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target")) / "release"
 MIB = 1 << 20
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+# Of which the kernel counts what a process has written.
+SECTOR_BYTES = 512
 
 
 def free_ports(count):
@@ -38,9 +41,11 @@ class Node:
             self.process.wait()
 
     def stop(self):
-        if self.process is not None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(60)
+        """Ends it in order. Gives all that it wrote in its life, in bytes."""
+        self.process.send_signal(signal.SIGTERM)
+        _, status, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        return usage.ru_oublock * SECTOR_BYTES
 
     def proc(self, file):
         return pathlib.Path(f"/proc/{self.process.pid}/{file}").read_text()
@@ -55,11 +60,15 @@ class Node:
     def written_bytes(self):
         return self.field("io", "write_bytes:")
 
-    def disk_bytes(self):
+    def cpu_seconds(self):
+        fields = self.proc("stat").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+
+    def disk_bytes(self, part="."):
         total = 0
-        for file in self.directory.rglob("*"):
+        for file in (self.directory / part).rglob("*"):
             try:
-                total += file.stat().st_blocks * 512
+                total += file.stat().st_blocks * SECTOR_BYTES
             except FileNotFoundError:
                 pass  # It was removed just now.
         return total

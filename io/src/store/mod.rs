@@ -4,6 +4,7 @@ mod any;
 mod btree;
 mod copy;
 mod journal_tail;
+mod keyspaces;
 mod lsm;
 mod made;
 

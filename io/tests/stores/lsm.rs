@@ -1,7 +1,9 @@
 //! What only the LSM engine does.
 
+use std::fs;
+
 use bytes::Bytes;
-use drey_core::store::{Store, WriteSet, contract};
+use drey_core::store::{Store, StoreError, WriteSet, contract};
 use drey_io::store::{LsmOptions, LsmStore};
 use tempfile::TempDir;
 
@@ -33,6 +35,38 @@ fn a_key_that_the_engine_cannot_take_is_an_error() {
     store.write(one("k", "later")).unwrap();
     drop(store);
     assert_eq!(pairs(&Lsm::open(directory.path()).unwrap()), [("k".into(), "later".into())].into());
+}
+
+/// fjall would make empty ones in their place, and say nothing.
+#[test]
+fn a_keyspace_that_lost_its_files_is_damage() {
+    let make = || {
+        let directory = TempDir::new().unwrap();
+        let mut store = Lsm::open(directory.path()).unwrap();
+        store.write(one("\0meta", "v")).unwrap();
+        store.write(one("k", "v")).unwrap();
+        store.persist().unwrap();
+        directory
+    };
+    let keyspaces = |directory: &TempDir| {
+        let entries = fs::read_dir(directory.path().join("keyspaces")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    };
+    let count = keyspaces(&make()).len();
+    assert_eq!(count, 3, "fjall's own, and two");
+    for number in 0..count {
+        for whole in [false, true] {
+            let directory = make();
+            let lost = keyspaces(&directory).swap_remove(number);
+            if whole {
+                fs::remove_dir_all(&lost).unwrap()
+            } else {
+                fs::remove_file(lost.join("current")).unwrap()
+            }
+            let error = Lsm::open(directory.path()).err().unwrap_or_else(|| panic!("{} was opened", lost.display()));
+            assert!(matches!(error, StoreError::Damaged(_)), "{error}");
+        }
+    }
 }
 
 /// Writes come so fast, and merging takes so long, that fjall's own way of writing memtables out comes to a standstill.
