@@ -21,7 +21,7 @@ use crate::request::{Command, GroupStatus, ReadOp};
 use crate::room::{Rooms, Verdict, check_bound};
 use crate::scrub::Scrub;
 use crate::snapshots::{Receiving, Sending};
-use crate::storage::{AppliedClock, Committed, SnapshotMeta, StorageJob};
+use crate::storage::{AppliedClock, Committed, SnapshotMeta};
 use crate::succession::Succession;
 use crate::transfers::Transfers;
 use crate::types::{GroupId, LogIndex, NodeId, RequestId, Term, Tick, Ticket};
@@ -84,10 +84,10 @@ pub(crate) struct Replica {
     pub install: Option<Install>,
     pub scrub: Scrub,
     pub(crate) applied: LogIndex,
-    unapplied_bytes: usize,
+    pub(crate) unapplied_bytes: usize,
     /// Sizes of the entries that are on their way to the store.
-    applying: VecDeque<(LogIndex, usize)>,
-    to_apply: Vec<Committed>,
+    pub(crate) applying: VecDeque<(LogIndex, usize)>,
+    pub(crate) to_apply: Vec<Committed>,
     unsynced: VecDeque<Unsynced>,
     /// What the log has been given; what is on disk may lag.
     pub(crate) logged_hard_state: HardState,
@@ -105,9 +105,9 @@ pub(crate) struct Replica {
     /// When the system group was last told that a member was let go.
     pub reported_ms: Option<u64>,
     followed: Option<(Term, Option<NodeId>)>,
-    reads_now: Vec<(RequestId, ReadOp)>,
+    pub(crate) reads_now: Vec<(RequestId, ReadOp)>,
     succession: Option<Succession>,
-    purging: bool,
+    pub(crate) purging: bool,
     pub purge: bool,
     /// The buckets that have reached their bounds.
     pub full: Arc<FullBuckets>,
@@ -449,26 +449,6 @@ impl Replica {
         }
     }
 
-    /// The store has applied everything up to `index`.
-    pub fn applied(&mut self, index: LogIndex, clock: AppliedClock) {
-        while let Some((_, bytes)) = self.applying.pop_front_if(|(applying, _)| *applying <= index) {
-            self.unapplied_bytes -= bytes;
-        }
-        self.applied = index;
-        self.applied_clock = clock;
-        self.raft.applied(index);
-    }
-
-    /// The last entry that the store has.
-    pub fn applied_index(&self) -> LogIndex {
-        self.applied
-    }
-
-    /// The last entry that the store has or was given.
-    pub fn handed_to_store(&self) -> LogIndex {
-        self.applying.back().map_or(self.applied, |(index, _)| *index)
-    }
-
     pub(crate) fn send(&mut self, message: Message, turn: &mut Turn) {
         let peer = message.to();
         if message.is_snapshot() {
@@ -481,62 +461,6 @@ impl Replica {
     /// Sends any message of this group.
     pub fn post(&self, peer: NodeId, body: Body, turn: &mut Turn) {
         turn.out.push(Output::Send(peer, Envelope { group: self.group, body }));
-    }
-
-    fn apply(&mut self, turn: &mut Turn) {
-        if self.to_apply.is_empty() {
-            return;
-        }
-        let entries = std::mem::take(&mut self.to_apply);
-        self.store(entries, turn);
-    }
-
-    fn serve_reads(&mut self, turn: &mut Turn) {
-        if turn.rooms.is_exhausted() {
-            let error = || {
-                Error::NotReady(format!("the disk of node {} is full, so that it is behind: ask another", self.node))
-            };
-            let given_up = self.reads.give_up_behind(self.raft.last_index());
-            turn.answers.extend(given_up.into_iter().map(|id| (Waiter::Local(id), Err(error()))));
-        }
-        let mut reads = std::mem::take(&mut self.reads_now);
-        if self.knows_clock() && !self.is_stamp_overdue(turn.now) {
-            reads.append(&mut self.reads.ready(self.applied));
-        }
-        if reads.is_empty() {
-            return;
-        }
-        if let Some(error) = self.refuses_reads() {
-            return turn.answers.extend(reads.into_iter().map(|(id, _)| (Waiter::Local(id), Err(error.clone()))));
-        }
-        let reads = reads.into_iter().map(|(id, op)| (Ticket(id.0), op)).collect();
-        let (now_ms, mut clock_ms) = (turn.now.mono_ms, self.clock.estimate_ms(turn.now));
-        if is_on(Mutation::ExpiryByOwnClock) {
-            clock_ms = turn.now.wall_ms;
-        }
-        turn.out.push(Output::Storage(StorageJob::Read { group: self.group, reads, now_ms, clock_ms }));
-    }
-
-    fn purge(&mut self, turn: &mut Turn) {
-        /// The most keys removed by one job: other jobs wait meanwhile.
-        const KEYS_AT_ONCE: usize = 512;
-        if self.purge && !self.purging && self.install.is_none() {
-            self.purging = true;
-            turn.out.push(Output::Storage(StorageJob::Purge { group: self.group, limit: KEYS_AT_ONCE }));
-        }
-    }
-
-    /// A purge is done.
-    pub fn purged(&mut self, more: bool) {
-        self.purging = false;
-        self.purge = more;
-    }
-
-    /// Other buckets have reached their bounds than before.
-    pub fn filled(&mut self, full: Option<Arc<FullBuckets>>) {
-        if let Some(full) = full {
-            self.full = full;
-        }
     }
 
     fn notice_roles(&mut self, turn: &mut Turn) {
@@ -584,11 +508,6 @@ impl Replica {
             last: self.raft.last_index(),
             intent: None,
         }
-    }
-
-    /// Committed bytes that wait to be applied.
-    pub fn unapplied_bytes(&self) -> usize {
-        self.unapplied_bytes
     }
 
     /// This replica as it describes itself.

@@ -9,18 +9,14 @@ use crate::config::Config;
 use crate::disk_watch::{DiskWatch, News};
 use crate::error::Error;
 use crate::input::Input;
-use crate::limits::{REQUESTS_PENDING_MAX, UNAPPLIED_BYTES_MAX, UNCOMMITTED_BYTES_MAX, VIEWS_MAX};
 use crate::log::{GroupLog, LogWriter};
-use crate::mutation::{Mutation, is_on};
 use crate::output::{Event, Output};
 use crate::placement::{all_groups, shard_of};
 use crate::proposals::{Answer, Waiter};
-use crate::raft::Configuration;
 use crate::replica::{Replica, Turn};
-use crate::request::{Command, GroupStatus, LimitStatus, Operation, ReadMode, ReadOp, Reply, Request, ShardStatus};
-use crate::requests::{Pending, Requests, Stage};
+use crate::requests::{Requests, Stage};
 use crate::retention::Retention;
-use crate::room::{Rooms, Verdict};
+use crate::room::Rooms;
 use crate::scrub::Part;
 use crate::snapshots::Receiving;
 use crate::spread::Offer;
@@ -67,7 +63,7 @@ pub struct Shard {
     wake_ms: Option<u64>,
     /// The next at which it will get one, beside ticks.
     wakes_ms: Option<u64>,
-    requests: Requests,
+    pub(crate) requests: Requests,
     retention: Retention,
     pub(crate) peers_up: BTreeSet<NodeId>,
     pub(crate) members: Option<Arc<Members>>,
@@ -78,12 +74,12 @@ pub struct Shard {
     /// The leave that was let pass last, and until when it may be on its way.
     pub(crate) judged_leave: Option<(NodeId, u64)>,
     /// Open views of the store, and scans that were refused one.
-    views: (u64, u64),
-    requests_refused: u64,
+    pub(crate) views: (u64, u64),
+    pub(crate) requests_refused: u64,
     tickets: u64,
-    last_tick_ms: u64,
-    failed: Option<String>,
-    answers: Vec<Answer>,
+    pub(crate) last_tick_ms: u64,
+    pub(crate) failed: Option<String>,
+    pub(crate) answers: Vec<Answer>,
 }
 
 impl Shard {
@@ -241,16 +237,6 @@ impl Shard {
         self.peers_up = peers;
     }
 
-    /// Whether somebody would miss this shard if it ended now: it leads others, or has not answered.
-    pub fn is_needed(&self) -> bool {
-        self.failed.is_none() && (self.requests.len() > 0 || self.replicas.values().any(Replica::leads_others))
-    }
-
-    /// Whether the shard serves no more, and why.
-    pub fn failed(&self) -> Option<&str> {
-        self.failed.as_deref()
-    }
-
     /// One tick at most: a node that was starved of time must not take that for its leader's silence.
     fn tick(&mut self, now: Tick) -> bool {
         let tick_ms = self.config.timing.tick_ms;
@@ -277,108 +263,6 @@ impl Shard {
                 _ => Error::DeadlineExceeded,
             };
             self.answers.push((Waiter::Local(id), Err(error)));
-        }
-        true
-    }
-
-    fn request(&mut self, now: Tick, id: RequestId, request: Request, out: &mut Vec<Output>) {
-        if self.requests.len() >= REQUESTS_PENDING_MAX {
-            self.requests_refused += 1;
-            let error = Error::Overloaded(format!("{REQUESTS_PENDING_MAX} requests are waiting"));
-            return out.push(Output::Reply(id, Err(error)));
-        }
-        let deadline_ms = request.deadline_ms;
-        let outcome = match request.operation {
-            Operation::Status => return out.push(Output::Reply(id, Ok(Reply::Status(self.status())))),
-            Operation::Write(command) => self.accept_write(now, id, deadline_ms, command),
-            Operation::Transfer(group, to) => {
-                let answer = self.transfer(group, to, out);
-                return out.push(Output::Reply(id, answer));
-            }
-            Operation::Read(group, mode, op) => self.accept_read(id, deadline_ms, group, mode, op),
-        };
-        if let Err(error) = outcome {
-            out.push(Output::Reply(id, Err(error)));
-        }
-    }
-
-    fn accept_write(&mut self, now: Tick, id: RequestId, deadline_ms: u64, command: Command) -> Result<(), Error> {
-        command.validate()?;
-        let group = command.group(self.config.groups);
-        if !self.replicas.contains_key(&group) {
-            return Err(Error::NotReady(format!("group {group} does not live on shard {}", self.config.shard)));
-        }
-        let until_ms = now.mono_ms + self.config.timing.leader_wait_ms;
-        self.requests.insert(id, Pending { deadline_ms, stage: Stage::Leader { group, command, until_ms } });
-        Ok(())
-    }
-
-    fn accept_read(
-        &mut self,
-        id: RequestId,
-        deadline_ms: u64,
-        group: GroupId,
-        mode: ReadMode,
-        op: ReadOp,
-    ) -> Result<(), Error> {
-        let shard = self.config.shard;
-        let replica = self
-            .replicas
-            .get_mut(&group)
-            .ok_or_else(|| Error::NotReady(format!("group {group} does not live on shard {shard}")))?;
-        self.requests.insert(id, Pending { deadline_ms, stage: Stage::Reading });
-        // A view was opened by a read that had its round; what it shows is settled.
-        let settled = matches!(op, ReadOp::ScanNext { .. } | ReadOp::ScanEnd { .. });
-        match mode {
-            ReadMode::Linearizable if !settled && !is_on(Mutation::LocalReadForLinearizable) => {
-                replica.reads.push(id, op)
-            }
-            _ => replica.read_now(id, op),
-        }
-        Ok(())
-    }
-
-    /// Brings the writes that wait for a leader to it, here or on a peer.
-    fn send_to_leaders(&mut self, now: Tick, out: &mut Vec<Output>) {
-        let mut waiting = self.requests.take_leaderless();
-        waiting.retain(|&id| !self.send_to_leader(now, id, out));
-        self.requests.keep_leaderless(waiting);
-    }
-
-    /// False: it goes on waiting.
-    fn send_to_leader(&mut self, now: Tick, id: RequestId, out: &mut Vec<Output>) -> bool {
-        // It was answered meanwhile.
-        let Some(pending) = self.requests.get_mut(id) else { return true };
-        let deadline_in_ms = pending.deadline_ms.saturating_sub(now.mono_ms);
-        let Stage::Leader { group, .. } = pending.stage else { return true };
-        let Some(replica) = self.replicas.get(&group) else { return true };
-        // While the leadership is handed over nothing is proposed: better to wait a moment than to be refused.
-        let leads = replica.raft.is_leader() && !replica.raft.is_handing_over();
-        // Nor is it where there is no room, as long as another can be made to lead.
-        let belongs_elsewhere =
-            |command| self.rooms.judge(command, self.config.node, || replica.raft.voters()) == Verdict::Elsewhere;
-        if leads && matches!(&pending.stage, Stage::Leader { command, .. } if belongs_elsewhere(command)) {
-            return false;
-        }
-        let peer = replica.raft.leader().filter(|leader| self.peers_up.contains(leader));
-        if !leads && peer.is_none() {
-            return false;
-        }
-        let Stage::Leader { command, until_ms, .. } = std::mem::replace(&mut pending.stage, Stage::Here) else {
-            return true;
-        };
-        if leads {
-            match self.preflight(now, &command) {
-                Err(error) => self.answers.push((Waiter::Local(id), Err(error))),
-                Ok(()) => self.one(now, group, out, |replica, turn| replica.write(&command, Waiter::Local(id), turn)),
-            }
-        } else if let Some(peer) = peer {
-            let forward = self.requests.forward(id);
-            let body = Body::Forward { id: forward, deadline_in_ms, command: command.clone() };
-            out.push(Output::Send(peer, Envelope { group, body }));
-            if let Some(pending) = self.requests.get_mut(id) {
-                pending.stage = Stage::Peer { group, command, peer, forward, until_ms };
-            }
         }
         true
     }
@@ -428,21 +312,6 @@ impl Shard {
                 self.one(now, group, out, |replica, turn| replica.clock_told(from, round, told, turn.now));
             }
         }
-    }
-
-    /// A peer answered a forwarded write. What it did not propose can be brought elsewhere.
-    fn forward_reply(&mut self, from: NodeId, forward: u64, reply: Result<Reply, Error>) {
-        let Some(id) = self.requests.forwarded(from, forward) else { return };
-        if reply == Err(Error::NoLeader)
-            && let Some(pending) = self.requests.get_mut(id)
-        {
-            let stage = std::mem::replace(&mut pending.stage, Stage::Here);
-            if let Stage::Peer { group, command, until_ms, .. } = stage {
-                self.requests.wait_for_leader(id, Stage::Leader { group, command, until_ms });
-            }
-            return;
-        }
-        self.answers.push((Waiter::Local(id), reply));
     }
 
     fn peer_down(&mut self, now: Tick, peer: NodeId, out: &mut Vec<Output>) {
@@ -533,84 +402,6 @@ impl Shard {
         let disk_waited_ms = disk.waited_ms(now);
         let mut turn = Turn { now, config, log, out, answers, tickets, disk_waited_ms, rooms, wake_ms, transfers };
         replicas.values_mut().for_each(|replica| then(replica, &mut turn));
-    }
-
-    /// Answers go out: to requests of this node here, to peers with the group that they asked about.
-    fn give_answers(&mut self, out: &mut Vec<Output>) {
-        for (waiter, answer) in self.answers.drain(..) {
-            match waiter {
-                Waiter::Local(id) => {
-                    // Unless its deadline was faster.
-                    if self.requests.remove(id).is_some() {
-                        out.push(Output::Reply(id, answer));
-                    }
-                }
-                Waiter::Peer(group, peer, id) => {
-                    let body = Body::ForwardReply { id, reply: answer };
-                    out.push(Output::Send(peer, Envelope { group, body }));
-                }
-            }
-        }
-    }
-
-    /// This shard as it describes itself.
-    pub fn status(&self) -> ShardStatus {
-        ShardStatus {
-            shard: self.config.shard,
-            groups: self.replicas.values().map(|replica| replica.status(self.last_tick_ms)).collect(),
-            reachable: self.peers_up.iter().copied().collect(),
-            leader_changes: self.replicas.values().map(|replica| replica.leader_changes).sum(),
-            limits: self.limits(),
-            room: self.rooms.own(),
-        }
-    }
-
-    /// One of its groups.
-    pub fn group_status(&self, group: GroupId) -> Option<GroupStatus> {
-        self.replicas.get(&group).map(|replica| replica.status(self.last_tick_ms))
-    }
-
-    /// Who votes and who learns in a group, by what is known here to be committed.
-    pub fn configuration(&self, group: GroupId) -> Option<Configuration> {
-        self.replicas.get(&group).map(|replica| replica.raft.configuration())
-    }
-
-    /// Whether this node asks for votes of a group that count.
-    pub fn is_candidate(&self, group: GroupId) -> bool {
-        self.replicas.get(&group).is_some_and(|replica| replica.raft.is_candidate())
-    }
-
-    /// Whether this node leads a group whose log may hold a change of the configuration that is not applied, or whose configuration a
-    /// majority may not know yet.
-    pub fn is_unsettled(&self, group: GroupId) -> bool {
-        let unsettled = |replica: &Replica| {
-            replica.raft.may_hold_change() || (replica.raft.is_leader() && replica.confirmation.is_wanted())
-        };
-        self.replicas.get(&group).is_some_and(unsettled)
-    }
-
-    fn limits(&self) -> Vec<LimitStatus> {
-        let fullest = |used: fn(&Replica) -> u64| self.replicas.values().map(used).max().unwrap_or_default();
-        let refused = |count: fn(&Replica) -> u64| self.replicas.values().map(count).sum();
-        let limit = |name, now, max: usize, refused| LimitStatus { name, now, max: max as u64, refused };
-        let (views, views_refused) = self.views;
-        vec![
-            limit("requests_pending", self.requests.len() as u64, REQUESTS_PENDING_MAX, self.requests_refused),
-            limit(
-                "unapplied_bytes",
-                fullest(|replica| replica.unapplied_bytes() as u64),
-                UNAPPLIED_BYTES_MAX,
-                refused(|replica| replica.refused.unapplied),
-            ),
-            limit(
-                "uncommitted_bytes",
-                fullest(|replica| replica.raft.uncommitted_bytes()),
-                UNCOMMITTED_BYTES_MAX,
-                refused(|replica| replica.refused.uncommitted),
-            ),
-            limit("views", views, VIEWS_MAX, views_refused),
-            self.rooms.limit(),
-        ]
     }
 
     /// Stops serving. What was proposed may survive elsewhere; reads were not answered.

@@ -1,0 +1,95 @@
+//! What a replica asks of its store: to apply what is committed, to read, and to remove what was dropped.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::machine::FullBuckets;
+use crate::mutation::{Mutation, is_on};
+use crate::output::Output;
+use crate::proposals::Waiter;
+use crate::replica::{Replica, Turn};
+use crate::storage::{AppliedClock, StorageJob};
+use crate::types::{LogIndex, Ticket};
+
+impl Replica {
+    /// The store has applied everything up to `index`.
+    pub fn applied(&mut self, index: LogIndex, clock: AppliedClock) {
+        while let Some((_, bytes)) = self.applying.pop_front_if(|(applying, _)| *applying <= index) {
+            self.unapplied_bytes -= bytes;
+        }
+        self.applied = index;
+        self.applied_clock = clock;
+        self.raft.applied(index);
+    }
+
+    /// The last entry that the store has.
+    pub fn applied_index(&self) -> LogIndex {
+        self.applied
+    }
+
+    /// The last entry that the store has or was given.
+    pub fn handed_to_store(&self) -> LogIndex {
+        self.applying.back().map_or(self.applied, |(index, _)| *index)
+    }
+
+    pub(crate) fn apply(&mut self, turn: &mut Turn) {
+        if self.to_apply.is_empty() {
+            return;
+        }
+        let entries = std::mem::take(&mut self.to_apply);
+        self.store(entries, turn);
+    }
+
+    pub(crate) fn serve_reads(&mut self, turn: &mut Turn) {
+        if turn.rooms.is_exhausted() {
+            let error = || {
+                Error::NotReady(format!("the disk of node {} is full, so that it is behind: ask another", self.node))
+            };
+            let given_up = self.reads.give_up_behind(self.raft.last_index());
+            turn.answers.extend(given_up.into_iter().map(|id| (Waiter::Local(id), Err(error()))));
+        }
+        let mut reads = std::mem::take(&mut self.reads_now);
+        if self.knows_clock() && !self.is_stamp_overdue(turn.now) {
+            reads.append(&mut self.reads.ready(self.applied));
+        }
+        if reads.is_empty() {
+            return;
+        }
+        if let Some(error) = self.refuses_reads() {
+            return turn.answers.extend(reads.into_iter().map(|(id, _)| (Waiter::Local(id), Err(error.clone()))));
+        }
+        let reads = reads.into_iter().map(|(id, op)| (Ticket(id.0), op)).collect();
+        let (now_ms, mut clock_ms) = (turn.now.mono_ms, self.clock.estimate_ms(turn.now));
+        if is_on(Mutation::ExpiryByOwnClock) {
+            clock_ms = turn.now.wall_ms;
+        }
+        turn.out.push(Output::Storage(StorageJob::Read { group: self.group, reads, now_ms, clock_ms }));
+    }
+
+    pub(crate) fn purge(&mut self, turn: &mut Turn) {
+        /// The most keys removed by one job: other jobs wait meanwhile.
+        const KEYS_AT_ONCE: usize = 512;
+        if self.purge && !self.purging && self.install.is_none() {
+            self.purging = true;
+            turn.out.push(Output::Storage(StorageJob::Purge { group: self.group, limit: KEYS_AT_ONCE }));
+        }
+    }
+
+    /// A purge is done.
+    pub fn purged(&mut self, more: bool) {
+        self.purging = false;
+        self.purge = more;
+    }
+
+    /// Other buckets have reached their bounds than before.
+    pub fn filled(&mut self, full: Option<Arc<FullBuckets>>) {
+        if let Some(full) = full {
+            self.full = full;
+        }
+    }
+
+    /// Committed bytes that wait to be applied.
+    pub fn unapplied_bytes(&self) -> usize {
+        self.unapplied_bytes
+    }
+}
