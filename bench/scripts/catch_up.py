@@ -5,11 +5,12 @@ usage: bench/scripts/catch_up.py [--mib 2048] [--buckets 8] [--rate 2000] [--rep
 (after cargo build --release)
 
 Prints a line a repeat: how long it took until the node had applied all that was committed when it came back; the bytes that it was
-sent and wrote; the memory of the three at their largest, and how much that is above what they had before; and the
-latencies of the writers for as long, beside it and before it. Takes both cores; let nothing else run.
+sent and wrote; the memory of the three at their largest, and how much that is above the largest under the same writers
+before; and the latencies of the writers for as long, beside it and before it. Takes both cores; let nothing else run.
 """
 
 import argparse
+import contextlib
 import pathlib
 import re
 import shutil
@@ -25,11 +26,23 @@ VALUE_BYTES = 8192
 WITHIN_S = 600
 
 
-def watch(nodes, largest, done):
-    while not done.is_set():
-        for number, node in enumerate(nodes):
-            largest[number] = max(largest[number], node.resident_bytes())
-        time.sleep(0.05)
+@contextlib.contextmanager
+def watched(nodes):
+    """The most memory that each of the nodes had meanwhile, in bytes."""
+    largest, done = [0] * len(nodes), threading.Event()
+
+    def watch():
+        while not done.wait(0.05):
+            for number, node in enumerate(nodes):
+                largest[number] = max(largest[number], node.resident_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield largest
+    finally:
+        done.set()
+        watcher.join()
 
 
 def missed(rest):
@@ -57,27 +70,23 @@ def run(directory, options):
         # Until the tables of what was written are merged.
         time.sleep(15)
         writers = ["--bucket", "busy", "--rate", str(options.rate), "--key-count", "100000", "--clients", "64"]
-        alone = processes.load(rest, *writers, "--warmup", "3s", "--duration", f"{options.seconds}s")
-        before = [node.resident_bytes() for node in rest] + [0]
-        largest, done = [0, 0, 0], threading.Event()
+        with watched(rest) as before:
+            alone = processes.load(rest, *writers, "--warmup", "3s", "--duration", f"{options.seconds}s")
         generator = processes.begin_load(rest, *writers, "--duration", f"{options.seconds}s")
         time.sleep(1)
         goal = missed(rest)
         began = time.monotonic()
         away.start()
-        watcher = threading.Thread(target=watch, args=(nodes, largest, done))
-        watcher.start()
 
         def has(goal):
             applied = processes.entries(away, "applied")
             return all(applied[group] >= committed for group, committed in goal.items())
 
-        processes.until(lambda: has(goal), WITHIN_S, "the node has what it missed")
-        took_s = time.monotonic() - began
-        written = away.written_bytes()
-        beside = processes.ended(generator)
-        done.set()
-        watcher.join()
+        with watched(nodes) as largest:
+            processes.until(lambda: has(goal), WITHIN_S, "the node has what it missed")
+            took_s = time.monotonic() - began
+            written = away.written_bytes()
+            beside = processes.ended(generator)
         later = missed(rest)
         processes.until(lambda: has(later), 60, "the node keeps up")
         logs = "".join(node.log.read_text() for node in rest)
@@ -85,7 +94,7 @@ def run(directory, options):
         grown = [high - low for high, low in zip(largest, before)]
         print(f"{took_s:.1f} s, {sum(sent) / MIB:.0f} MiB sent in {len(sent)} snapshots, {written / MIB:.0f} MiB written, "
               f"memory at most {', '.join(f'{size / MIB:.0f}' for size in largest)} MiB, "
-              f"which is {grown[0] / MIB:.0f} and {grown[1] / MIB:.0f} more than before on those that sent; "
+              f"which is {grown[0] / MIB:.0f} and {grown[1] / MIB:.0f} more than for as long without it on those that sent; "
               f"writers {said(beside)}, without it {said(alone)}", flush=True)
         return took_s, beside["p99_us"], alone["p99_us"]
     finally:
