@@ -25,7 +25,7 @@ BUCKETS = [f"bucket-{number}" for number in range(8)]
 WRITERS = 32
 CUTS = 6
 # What a cut, with the load before it and the restart behind it, may take.
-CUT_S_MAX = 20
+CUT_S_MAX = 60
 LOAD_S = 5
 # With the power off, writers go on for so long: what is acknowledged then is not on any disk.
 DARK_S = 1

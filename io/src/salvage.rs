@@ -18,7 +18,7 @@ use crate::config::Engine;
 use crate::inspect::Files;
 use crate::lock::DirectoryLock;
 use crate::node::StartError;
-use crate::store::{AnyStore, StoreCopy, cut_broken_tail, without_panic};
+use crate::store::{AnyStore, StoreCopy, cut_behind_damage, without_panic};
 
 /// What was found, and what was not.
 #[derive(Clone, Debug, Default)]
@@ -128,10 +128,10 @@ impl Files {
     }
 }
 
-/// Opens what is looked at. Also: how many bytes at the end of its journal are no whole batches.
+/// Opens what is looked at. Also: how many bytes of its journals stand behind damage, or behind the last whole batch.
 fn open(engine: Engine, path: &Path) -> Result<(AnyStore, u64), StoreError> {
     let cut = match engine {
-        Engine::Lsm => cut_broken_tail(path).map_err(|error| StoreError::Failed(error.to_string()))?,
+        Engine::Lsm => cut_behind_damage(path).map_err(|error| StoreError::Failed(error.to_string()))?,
         Engine::Btree | Engine::Memory => 0,
     };
     Ok((without_panic(|| AnyStore::open(engine, path)).flatten()?, cut))

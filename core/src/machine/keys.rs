@@ -27,8 +27,6 @@ use crate::types::{GroupId, Version};
 
 const META: u8 = 0;
 const STATE: u8 = 1;
-/// Below it are the groups' meta records: small, few, and one of them in each batch of writes. An engine may keep them apart.
-pub const FIRST_STATE_KEY: &[u8] = &[STATE];
 /// What stands behind the group.
 const STAGED: u8 = b's';
 

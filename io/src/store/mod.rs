@@ -3,14 +3,13 @@
 mod any;
 mod btree;
 mod copy;
-mod journal_tail;
-mod keyspaces;
+mod journal;
 mod lsm;
 mod made;
 
 pub(crate) use any::{AnyStore, without_panic};
 pub use btree::{BtreeOptions, BtreeStore, BtreeView};
 pub(crate) use copy::StoreCopy;
-pub(crate) use journal_tail::cut_broken_tail;
+pub(crate) use journal::{cut_behind_damage, cut_broken_tail};
 pub use lsm::{LsmOptions, LsmStore, LsmView};
 pub(crate) use made::is_absent_or_empty;

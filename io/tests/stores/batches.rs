@@ -5,9 +5,6 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use drey_core::store::WriteSet;
 
-/// Where a batch's number is: apart from its other keys, as groups' meta records are.
-pub(super) const COUNT: &[u8] = b"\0count";
-
 /// The batch of this number: a count, and two values of which one is large.
 pub(super) fn batch(number: u64) -> WriteSet {
     let filler = |len: u64, salt: u64| -> Bytes {
@@ -22,7 +19,7 @@ pub(super) fn batch(number: u64) -> WriteSet {
         (0..len).map(|_| byte()).collect()
     };
     let mut changes = BTreeMap::new();
-    changes.insert(Bytes::from_static(COUNT), Some(number.to_string().into()));
+    changes.insert("count".into(), Some(number.to_string().into()));
     changes.insert(format!("large/{}", number % 3).into(), Some(filler(30_000, 1)));
     changes
         .insert(format!("small/{}", number % 7).into(), (!number.is_multiple_of(5)).then(|| filler(number % 300, 2)));

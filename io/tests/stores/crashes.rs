@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use drey_core::store::{Read, Store};
 use tempfile::TempDir;
 
-use super::batches::{COUNT, batch, expected};
+use super::batches::{batch, expected};
 use super::{Engine, pairs};
 
 const BLOCK: usize = 4096;
@@ -18,7 +18,7 @@ const BLOCK: usize = 4096;
 fn last_batch<E: Engine>(directory: &Path) -> u64 {
     let store = E::open(directory).unwrap();
     let found = pairs(&store);
-    let last = found.get(COUNT).map_or(0, |count| String::from_utf8_lossy(count).parse().unwrap());
+    let last = found.get(&b"count"[..]).map_or(0, |count| String::from_utf8_lossy(count).parse().unwrap());
     assert!(found == expected(last), "the state is not that after batch {last}");
     last
 }
@@ -81,7 +81,7 @@ const CHILD: &str = "DREY_TEST_WRITE_INTO";
 
 fn write_until_killed<E: Engine>(directory: &Path) -> ! {
     let mut store = E::open_busy(directory);
-    let count = store.get(COUNT).unwrap().map_or(0, |count| String::from_utf8_lossy(&count).parse().unwrap());
+    let count = store.get(b"count").unwrap().map_or(0, |count| String::from_utf8_lossy(&count).parse().unwrap());
     for number in count + 1.. {
         store.write(batch(number)).unwrap();
         if number % 8 == 0 {

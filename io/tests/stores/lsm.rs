@@ -1,9 +1,10 @@
 //! What only the LSM engine does.
 
 use std::fs;
+use std::path::Path;
 
 use bytes::Bytes;
-use drey_core::store::{Store, StoreError, WriteSet, contract};
+use drey_core::store::{Read, Store, StoreError, WriteSet, contract};
 use drey_io::store::{LsmOptions, LsmStore};
 use tempfile::TempDir;
 
@@ -37,35 +38,90 @@ fn a_key_that_the_engine_cannot_take_is_an_error() {
     assert_eq!(pairs(&Lsm::open(directory.path()).unwrap()), [("k".into(), "later".into())].into());
 }
 
-/// fjall would make empty ones in their place, and say nothing.
+const BATCHES: usize = 10;
+
+/// A store of so many batches of one pair each, with one journal; and the bytes of each batch there.
+fn made() -> (TempDir, usize) {
+    let directory = TempDir::new().unwrap();
+    let mut store = Lsm::open(directory.path()).unwrap();
+    for number in 0..BATCHES {
+        store.write(one(&number.to_string(), "value")).unwrap();
+    }
+    store.persist().unwrap();
+    let bytes = fs::read(directory.path().join("0.jnl")).unwrap();
+    (directory, (bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1) / BATCHES)
+}
+
+fn is_damage(directory: &Path, what: &str) {
+    match Lsm::open(directory) {
+        Ok(_) => panic!("it opened, though {what}"),
+        Err(error) => assert!(matches!(error, StoreError::Damaged(_)), "{what}: {error}"),
+    }
+}
+
+/// fjall would make an empty one in its place, and say nothing.
 #[test]
 fn a_keyspace_that_lost_its_files_is_damage() {
-    let make = || {
-        let directory = TempDir::new().unwrap();
-        let mut store = Lsm::open(directory.path()).unwrap();
-        store.write(one("\0meta", "v")).unwrap();
-        store.write(one("k", "v")).unwrap();
-        store.persist().unwrap();
-        directory
-    };
     let keyspaces = |directory: &TempDir| {
         let entries = fs::read_dir(directory.path().join("keyspaces")).unwrap();
         entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
     };
-    let count = keyspaces(&make()).len();
-    assert_eq!(count, 3, "fjall's own, and two");
-    for number in 0..count {
-        for whole in [false, true] {
-            let directory = make();
-            let lost = keyspaces(&directory).swap_remove(number);
-            if whole {
-                fs::remove_dir_all(&lost).unwrap()
-            } else {
-                fs::remove_file(lost.join("current")).unwrap()
-            }
-            let error = Lsm::open(directory.path()).err().unwrap_or_else(|| panic!("{} was opened", lost.display()));
-            assert!(matches!(error, StoreError::Damaged(_)), "{error}");
-        }
+    for number in 0..keyspaces(&made().0).len() {
+        let (directory, _) = made();
+        let lost = keyspaces(&directory).swap_remove(number);
+        fs::remove_file(lost.join("current")).unwrap();
+        is_damage(directory.path(), "the marker of a keyspace is gone");
+        fs::remove_dir_all(&lost).unwrap();
+        is_damage(directory.path(), "a keyspace is gone");
+    }
+}
+
+/// fjall would begin a new one, and hide what is in the tables.
+#[test]
+fn a_missing_journal_is_damage() {
+    let (directory, _) = made();
+    fs::remove_file(directory.path().join("0.jnl")).unwrap();
+    is_damage(directory.path(), "there is no journal");
+}
+
+/// fjall takes damage for the end of a journal, and reads the next one on top of it.
+#[test]
+fn damage_in_a_journal_with_another_behind_it_is_not_passed_over() {
+    let (directory, batch_bytes) = made();
+    let path = |number: u64| directory.path().join(format!("{number}.jnl"));
+    // As if another had been begun behind half of the batches.
+    let bytes = fs::read(path(0)).unwrap();
+    let (first, second) = bytes.split_at(batch_bytes * BATCHES / 2);
+    fs::write(path(0), first).unwrap();
+    fs::write(path(1), second).unwrap();
+    assert_eq!(pairs(&Lsm::open(directory.path()).unwrap()).len(), BATCHES);
+    let mut broken = first.to_vec();
+    broken[batch_bytes * 3 / 2] ^= 1;
+    fs::write(path(0), broken).unwrap();
+    is_damage(directory.path(), "a sealed journal has a hole");
+    fs::write(path(0), first).unwrap();
+    fs::rename(path(1), path(2)).unwrap();
+    is_damage(directory.path(), "a journal is missing in between");
+}
+
+/// fjall has no checksum of it: a lower one would be taken for a batch that is in a table already, a higher one for newer than all that follows.
+#[test]
+fn a_batch_whose_sequence_number_does_not_rise_is_broken() {
+    /// START, and the count of items.
+    const NUMBER_AT: usize = 1 + 4;
+    for flipped in [NUMBER_AT, NUMBER_AT + 6] {
+        let (directory, batch_bytes) = made();
+        let journal = directory.path().join("0.jnl");
+        let mut bytes = fs::read(&journal).unwrap();
+        bytes[4 * batch_bytes + flipped] ^= 0x0f;
+        fs::write(&journal, bytes).unwrap();
+        let store = Lsm::open(directory.path()).unwrap();
+        let kept = pairs(&store).len();
+        assert!((4..=5).contains(&kept), "what is behind it is not read: {kept}");
+        assert!(
+            (0..kept).all(|number| store.get(number.to_string().as_bytes()).unwrap().is_some()),
+            "all before it is"
+        );
     }
 }
 
