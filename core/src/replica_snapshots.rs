@@ -177,8 +177,12 @@ impl Replica {
         turn.transfers.step_back(peer, self.group);
     }
 
-    /// There is a link to a peer again: what was under way may be lost, or its answer.
+    /// There is a link to a peer again: what was under way may be lost, or its answer. Links go one way each, and come up one after the
+    /// other, so that both ends say again what they said last.
     pub(crate) fn transfer_linked(&mut self, peer: NodeId, turn: &mut Turn) {
+        if let Some((transfer, chunk)) = self.receiving.last_of(peer) {
+            self.post(peer, Body::SnapshotAck { transfer, chunk, accepted: true }, turn);
+        }
         let Some(transfer) = self.sending.to(peer) else { return };
         (transfer.linked, transfer.active_ms) = (true, turn.now.mono_ms);
         if let (Some(meta), Some(_)) = (&transfer.meta, &transfer.announcement) {

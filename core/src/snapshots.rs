@@ -222,6 +222,12 @@ impl Receiving {
         answer_to
     }
 
+    /// The transfer that comes from this peer, and its last chunk that was staged: the answer may have been lost.
+    pub fn last_of(&self, peer: NodeId) -> Option<(u64, u64)> {
+        let origin = self.origin.as_ref().filter(|origin| origin.from == peer)?;
+        Some((origin.transfer, self.next_chunk.checked_sub(1)?))
+    }
+
     /// Whether all of this snapshot is staged.
     pub fn has(&self, meta: &SnapshotMeta) -> bool {
         self.complete && self.origin.as_ref().is_some_and(|origin| origin.meta == *meta)
@@ -255,10 +261,12 @@ mod tests {
         assert_eq!(receiving.chunk(&first, 1, false, 0), ChunkVerdict::Refuse, "the first is missing");
         assert_eq!(receiving.chunk(&first, 0, false, 0), ChunkVerdict::Stage);
         assert_eq!(receiving.chunk(&first, 0, false, 0), ChunkVerdict::Ignore);
+        assert_eq!(receiving.last_of(NodeId(2)), None, "it is not staged yet");
         assert_eq!(receiving.chunk(&first, 1, false, 0), ChunkVerdict::Refuse, "one at a time");
         assert_eq!(receiving.chunk(&other, 0, true, 0), ChunkVerdict::Refuse, "the stage is busy");
         assert_eq!(receiving.staged(0, true), Some(first.clone()));
         assert_eq!(receiving.chunk(&first, 0, false, 0), ChunkVerdict::Staged, "its answer was lost");
+        assert_eq!((receiving.last_of(NodeId(2)), receiving.last_of(NodeId(3))), (Some((7, 0)), None));
         assert_eq!(receiving.chunk(&origin(2, 7, 6), 1, true, 0), ChunkVerdict::Refuse, "of another snapshot");
         assert_eq!(receiving.chunk(&first, 1, true, 0), ChunkVerdict::Stage);
         assert!(!receiving.has(&first.meta));

@@ -99,7 +99,8 @@ pub struct Config {
     pub timing: Timing,
     /// The log's size. What it keeps for others is shared by the shards.
     pub log: LogLimits,
-    /// How fast this node sends snapshots to others, all together, in bytes a second; 0: as fast as it can.
+    /// How fast this node sends snapshots to others, all together, in bytes a second, 1 MiB at least: slower ones are given up by who
+    /// receives them. 0: as fast as it can.
     pub snapshot_rate: u64,
     /// How replicas are compared. What this node leads is, by its settings.
     pub scrub: ScrubLimits,

@@ -274,7 +274,6 @@ fn core_config(config: &Config, shared: &Shared, shard: ShardId) -> drey_core::C
         timing: config.timing,
         log: LogLimits { held_bytes_max: config.log.held_bytes_max / u64::from(shared.shards), ..config.log },
         transfer: TransferLimits {
-            // 0 is no limit; what is limited goes on, however slowly.
             bytes_per_second: config.snapshot_rate.div_ceil(u64::from(shared.shards)),
             ..TransferLimits::default()
         },

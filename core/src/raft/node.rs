@@ -1,5 +1,7 @@
 //! One group's Raft member.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType};
 use raft::{RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
@@ -90,6 +92,9 @@ pub(crate) struct RaftNode {
     pub(super) taken: LogIndex,
     /// The last of these that changed the configuration; at a start, the last that the store has.
     pub(super) last_change: LogIndex,
+    ticks: u64,
+    /// Of a leader: in which tick something came from each member last.
+    heard: BTreeMap<NodeId, u64>,
 }
 
 impl RaftNode {
@@ -139,6 +144,8 @@ impl RaftNode {
             written: config.hard_state,
             taken: config.applied,
             last_change: config.applied,
+            ticks: 0,
+            heard: BTreeMap::new(),
         };
         node.settle();
         Ok(node)
@@ -146,6 +153,7 @@ impl RaftNode {
 
     /// Lets one tick pass.
     pub fn tick(&mut self) {
+        self.ticks += 1;
         let term = self.raw.raft.term;
         let timed_out = self.raw.raft.election_elapsed + 1 >= self.timeout;
         self.raw.tick();
@@ -232,6 +240,10 @@ impl RaftNode {
         // An error means that Raft ignores the message.
         let _ = self.raw.step(message.0);
         self.settle();
+        match self.is_leader() {
+            true => drop(self.heard.insert(from, self.ticks)),
+            false => self.heard.clear(),
+        }
         Ok(())
     }
 
@@ -463,15 +475,22 @@ impl RaftNode {
         self.raw.store().bytes_between(index, last)
     }
 
+    /// Whether something came from a member within two election timeouts. raft-rs forgets that with each check of the quorum, until the
+    /// next answer.
+    fn is_heard(&self, member: u64) -> bool {
+        let lately = 2 * self.election_ticks as u64;
+        self.heard.get(&NodeId(member)).is_some_and(|tick| self.ticks - tick <= lately)
+    }
+
     /// The last entry that all members have of which something was heard lately; and that those will have who are being sent a
     /// snapshot, or were sent one and have not said yet that they have it. None: there is nobody whose log goes on where this one is not truncated. Known to a leader only.
     pub fn matched_by_others(&self) -> Option<LogIndex> {
         let (own, truncated) = (self.raw.raft.id, self.truncated().0);
         let progress = self.raw.raft.prs().iter().filter(|(id, _)| **id != own && self.is_leader());
-        let has = |(_, progress): (&u64, &raft::Progress)| match progress.state {
+        let has = |(id, progress): (&u64, &raft::Progress)| match progress.state {
             raft::ProgressState::Snapshot => Some(progress.pending_snapshot),
-            raft::ProgressState::Probe => progress.recent_active.then_some(progress.next_idx.saturating_sub(1)),
-            raft::ProgressState::Replicate => progress.recent_active.then_some(progress.matched),
+            raft::ProgressState::Probe => self.is_heard(*id).then_some(progress.next_idx.saturating_sub(1)),
+            raft::ProgressState::Replicate => self.is_heard(*id).then_some(progress.matched),
         };
         progress.filter_map(has).map(LogIndex).filter(|index| *index >= truncated).min()
     }

@@ -19,6 +19,17 @@ pub(super) fn parse(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(|| format!("it is too much: {FORMS}"))
 }
 
+/// A slower transfer would be given up by who receives it, between two of its parts.
+const RATE_MIN: u64 = 1 << 20;
+
+/// Reads so much a second; 0 is no limit.
+pub(super) fn parse_rate(text: &str) -> Result<u64, String> {
+    match parse(text)? {
+        1..RATE_MIN => Err("1MiB is the least, and 0 is no limit".to_owned()),
+        rate => Ok(rate),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,6 +40,14 @@ mod tests {
         assert_eq!(read, [0, 17, 17, 2 << 10, 256 << 20, 1 << 30, 3 << 40]);
         for bad in ["", "MiB", "-1", "1.5GiB", "1 GiB", "1MB", "1kib", "99999999999999999999", "99999999TiB"] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_none_or_high_enough() {
+        assert_eq!(["0", "1MiB", "64MiB"].map(|text| parse_rate(text).expect(text)), [0, 1 << 20, 64 << 20]);
+        for bad in ["1", "1023KiB", "fast"] {
+            assert!(parse_rate(bad).is_err(), "{bad}");
         }
     }
 }

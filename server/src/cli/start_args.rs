@@ -56,8 +56,8 @@ pub struct StartArgs {
     /// What to keep free on the disks: with less, others lead, and writes that need room are refused if no majority has it; 0 to fill them
     #[arg(long, env = "DREY_MIN_FREE_DISK", value_name = "BYTES", default_value = "256MiB", value_parser = super::size::parse, hide_env_values = true)]
     pub min_free_disk: u64,
-    /// How fast to bring up members that were away for long, in bytes a second, all together; 0: as fast as possible
-    #[arg(long, env = "DREY_SNAPSHOT_RATE", value_name = "BYTES", default_value = "64MiB", value_parser = super::size::parse, hide_env_values = true)]
+    /// How fast to bring up members that were away for long, in bytes a second, all together: 1MiB or more; 0: as fast as possible
+    #[arg(long, env = "DREY_SNAPSHOT_RATE", value_name = "BYTES", default_value = "64MiB", value_parser = super::size::parse_rate, hide_env_values = true)]
     pub snapshot_rate: u64,
     /// How often what a node leads is compared with its other replicas, a little at a time: 24h, 30m, .. or never
     #[arg(long, env = "DREY_SCRUB_EVERY", value_name = "TIME", default_value = "24h", value_parser = super::duration::parse_interval, hide_env_values = true)]
