@@ -32,6 +32,9 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 64 << 10;
+/// A longer frame has an allocation of its own. Others share theirs, and the log keeps entries that are parts of it for long: a large
+/// frame beside them would stay in memory as long as they do.
+const LARGE_FRAME_BYTES: usize = 64 << 10;
 
 /// The sending end of a link.
 pub(crate) struct PeerLink {
@@ -262,7 +265,11 @@ fn next_frame(buffer: &mut BytesMut) -> Result<Option<Bytes>, String> {
         buffer.reserve(length - buffer.len());
         return Ok(None);
     }
-    Ok(Some(buffer.split_to(length).freeze()))
+    let frame = buffer.split_to(length).freeze();
+    if length > LARGE_FRAME_BYTES {
+        *buffer = BytesMut::from(&buffer[..]);
+    }
+    Ok(Some(frame))
 }
 
 /// Hands envelopes to the shards of their groups.

@@ -1,7 +1,7 @@
 //! What waits to go out on a link to a peer: a turn's envelopes in frames. It is bounded; what comes beyond, or while there is no
 //! link, is lost, as Raft expects. What waits when a link breaks is lost with it.
 
-use super::{Envelope, body, frame};
+use super::{Body, Envelope, body, frame};
 use crate::limits::{ENTRY_BYTES_MAX, FRAME_BYTES_MAX, REPLY_BYTES_MAX};
 use crate::mutation::{Mutation, is_on};
 
@@ -79,13 +79,19 @@ impl Outbox {
         if self.bytes.len() > self.bytes_max {
             return Err(Lost::Full);
         }
-        if self.open.as_ref().is_none_or(|open| self.bytes.len() - open.start() > FRAME_BYTES_FULL) {
+        // The other end keeps entries for long, and with each the bytes of its whole frame.
+        let is_alone = matches!(envelope.body, Body::SnapshotChunk { .. });
+        let is_full = |open: &frame::Open| self.bytes.len() - open.start() > FRAME_BYTES_FULL;
+        if is_alone || self.open.as_ref().is_none_or(is_full) {
             self.close();
             self.sequence += 1;
             self.open = Some(frame::begin(link, self.sequence, &mut self.bytes));
         }
         let start = self.bytes.len();
         frame::encode_envelope(envelope, &mut self.bytes);
+        if is_alone {
+            self.close();
+        }
         Ok((self.sequence, &self.bytes[start..]))
     }
 
@@ -112,8 +118,8 @@ mod tests {
 
     use super::*;
     use crate::room::RoomLevel;
+    use crate::storage::SnapshotMeta;
     use crate::types::{GroupId, NodeId};
-    use crate::wire::Body;
     use crate::wire::format::{FORMAT, FORMAT_OLDEST};
     use crate::wire::frame::FrameReader;
 
@@ -143,6 +149,29 @@ mod tests {
         }
         outbox.take(&mut bytes);
         assert_eq!(bytes, [], "nothing is sent twice");
+    }
+
+    #[test]
+    fn a_chunk_of_a_snapshot_shares_its_frame_with_nothing() {
+        let chunk = Envelope {
+            group: GroupId(2),
+            body: Body::SnapshotChunk {
+                transfer: 1,
+                meta: SnapshotMeta::default(),
+                chunk: 0,
+                last: false,
+                data: Bytes::from_static(b"data"),
+            },
+        };
+        let (mut outbox, mut reader, mut bytes) = (Outbox::default(), FrameReader::default(), Vec::new());
+        outbox.up(5, FORMAT);
+        let sent = [envelope(1), envelope(2), chunk.clone(), envelope(3), envelope(4)];
+        for envelope in &sent {
+            outbox.push(envelope).unwrap();
+        }
+        outbox.take(&mut bytes);
+        let read: Vec<_> = frames(bytes.into()).into_iter().map(|frame| reader.read(frame).unwrap().unwrap()).collect();
+        assert_eq!(read, [vec![envelope(1), envelope(2)], vec![chunk], vec![envelope(3), envelope(4)]]);
     }
 
     #[test]
