@@ -77,15 +77,11 @@ pub(crate) fn cut_behind_damage(directory: &Path) -> io::Result<u64> {
     Ok(lost)
 }
 
-/// None: another process has the store open.
-fn locked(directory: &Path) -> io::Result<Option<Option<File>>> {
-    let lock = match OpenOptions::new().read(true).write(true).open(directory.join("lock")) {
-        Ok(lock) => lock,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(None)),
-        Err(error) => return Err(error),
-    };
+/// Fjall's lock. None: another process has the store open.
+fn locked(directory: &Path) -> io::Result<Option<File>> {
+    let lock = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(directory.join("lock"))?;
     match lock.try_lock() {
-        Ok(()) => Ok(Some(Some(lock))),
+        Ok(()) => Ok(Some(lock)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
     }
