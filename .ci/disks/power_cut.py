@@ -65,8 +65,9 @@ class Disk:
         """How many blocks the cut dropped, once it is done."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            for line in self.log.read_text().splitlines():
-                if line.startswith("power cut: "):
+            for line in self.log.read_text().splitlines(keepends=True):
+                # Half of it may be there.
+                if line.startswith("power cut: ") and line.endswith("\n"):
                     return ast.literal_eval(line.removeprefix("power cut: "))["lost_blocks"]
             time.sleep(0.02)
         raise Failed(f"{self.mount_point.name}: lossyfs does not cut the power")
