@@ -84,7 +84,11 @@ impl LsmStore {
         })
         .map_err(failed)?;
         check_keyspaces(directory)?;
-        let lost = cut_broken_tail(directory).map_err(|error| failed(error.into()))?;
+        let lost = cut_broken_tail(directory).map_err(|error| match error.kind() {
+            // It names the file.
+            ErrorKind::InvalidData => StoreError::Damaged(error.to_string()),
+            _ => failed(error.into()),
+        })?;
         if lost > 0 {
             tracing::warn!(directory = %directory.display(), bytes = lost, "cut an unfinished batch off the store's journal");
         }
