@@ -13,9 +13,7 @@ import argparse
 import contextlib
 import pathlib
 import re
-import shutil
 import statistics
-import tempfile
 import threading
 import time
 
@@ -117,11 +115,8 @@ def main():
     options = parser.parse_args()
     runs = []
     for _ in range(options.repeats):
-        directory = pathlib.Path(tempfile.mkdtemp(prefix="drey-catch-up-", dir=options.directory))
-        try:
+        with processes.new_directory("catch-up", options.directory) as directory:
             runs.append(run(directory, options))
-        finally:
-            shutil.rmtree(directory)
     took, beside, alone = (statistics.median(column) for column in zip(*runs))
     print(f"medians: {took:.1f} s, p99 {beside / 1000:.1f} ms beside it, {alone / 1000:.1f} ms without")
 

@@ -10,9 +10,7 @@ was written; then the node is killed with SIGKILL, checked and started again. Ta
 
 import argparse
 import pathlib
-import shutil
 import subprocess
-import tempfile
 import time
 
 import processes
@@ -28,16 +26,6 @@ def timed(*command):
     return time.monotonic() - began
 
 
-def drey(node, *words):
-    return (BINARIES / "drey", "--server", node.address, *words)
-
-
-def reads(node):
-    command = drey(node, "--timeout", "1s", "get", "--local", "default", "no such key")
-    # 1: there is no such key, which is an answer.
-    return subprocess.run(command, capture_output=True).returncode == 1
-
-
 def said(summary):
     return f"{summary['ops_per_second']:.0f} a second, p50 {summary['p50_us'] / 1000:.1f}, p99 {summary['p99_us'] / 1000:.1f} ms"
 
@@ -46,7 +34,7 @@ def run(engine, directory, options):
     (node,) = processes.drey_nodes(directory, 1, ["--engine", engine, "--shards", "1"])
     node.start()
     try:
-        processes.until(lambda: reads(node), 60, "it serves")
+        processes.until(lambda: processes.drey_reads(node), 60, "it serves")
         time.sleep(3)
         load = ["--key-count", str(options.keys), "--value-size", str(VALUE_BYTES), "--clients", "64"]
         began, before = time.monotonic(), node.written_bytes()
@@ -66,13 +54,13 @@ def run(engine, directory, options):
               f"resident {node.resident_bytes() / MIB:.0f} MiB", flush=True)
         gets = processes.load([node], *load, "--puts", "0", "--operations", str(options.gets))
         print(f"{engine}: gets: {said(gets)}", flush=True)
-        scan_s = timed(*drey(node, "scan", "default", "--limit", "100000"))
+        scan_s = timed(BINARIES / "drey", "--server", node.address, "scan", "default", "--limit", "100000")
         print(f"{engine}: 100,000 entries scanned in {scan_s:.2f} s", flush=True)
         node.kill()
         check_s = timed(BINARIES / "drey", "check", "--data-dir", node.directory)
         began = time.monotonic()
         node.start()
-        processes.until(lambda: reads(node), 60, "it answers")
+        processes.until(lambda: processes.drey_reads(node), 60, "it answers")
         print(f"{engine}: killed: checked in {check_s:.2f} s, answers {time.monotonic() - began:.2f} s after its start", flush=True)
     finally:
         node.kill()
@@ -87,11 +75,8 @@ def main():
     parser.add_argument("--directory", type=pathlib.Path, default=None)
     options = parser.parse_args()
     for engine in options.engines.split(","):
-        directory = pathlib.Path(tempfile.mkdtemp(prefix=f"{engine}-", dir=options.directory))
-        try:
+        with processes.new_directory(engine, options.directory) as directory:
             run(engine, directory, options)
-        finally:
-            shutil.rmtree(directory)
 
 
 if __name__ == "__main__":

@@ -14,28 +14,21 @@ import argparse
 import json
 import os
 import pathlib
-import shutil
 import subprocess
-import tempfile
 import time
 
 import processes
-from processes import BINARIES, MIB
+from processes import MIB
 
 
 class Drey:
     name = "drey"
     nodes = staticmethod(processes.drey_nodes)
+    reads = staticmethod(processes.drey_reads)
 
     @staticmethod
     def is_up(nodes):
         return all(len(processes.entries(node, "applied")) == 17 for node in nodes)
-
-    @staticmethod
-    def reads(node):
-        command = [BINARIES / "drey", "--server", node.address, "--timeout", "1s", "get", "--local", "default", "no such key"]
-        # 1: there is no such key, which is an answer.
-        return subprocess.run(command, capture_output=True).returncode == 1
 
     @staticmethod
     def standing(node, which):
@@ -138,11 +131,8 @@ def main():
     options = parser.parse_args()
     for name in options.systems.split(","):
         system = {"drey": Drey, "etcd": Etcd}[name]
-        directory = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}-footprint-", dir=options.directory))
-        try:
+        with processes.new_directory(f"{name}-footprint", options.directory) as directory:
             measure(system, directory, options)
-        finally:
-            shutil.rmtree(directory)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Nodes as processes, and what they take of the machine."""
 
+import contextlib
 import json
 import os
 import pathlib
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 BINARIES = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target")) / "release"
@@ -107,6 +109,13 @@ def etcd_nodes(directory, count=3):
     return nodes
 
 
+@contextlib.contextmanager
+def new_directory(name, parent):
+    """One below `parent`, or below where such are made, removed at the end."""
+    with tempfile.TemporaryDirectory(prefix=f"drey-{name}-", dir=parent) as directory:
+        yield pathlib.Path(directory)
+
+
 def addresses(nodes):
     return ",".join(node.address for node in nodes)
 
@@ -116,6 +125,13 @@ def drey(node, *words):
     command = [BINARIES / "drey", "--server", node.address, "--output", "json", *words]
     said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True)
     return json.loads(said.stdout)
+
+
+def drey_reads(node):
+    """Whether it answers a read of its own copy."""
+    command = [BINARIES / "drey", "--server", node.address, "--timeout", "1s", "get", "--local", "default", "no such key"]
+    # 1: there is no such key, which is an answer.
+    return subprocess.run(command, capture_output=True).returncode == 1
 
 
 def entries(node, which):
