@@ -54,6 +54,7 @@ pub mod salvage;
 mod scrub;
 mod shard;
 mod shard_membership;
+mod shard_reads;
 mod shard_requests;
 mod shard_room;
 mod shard_scrub;

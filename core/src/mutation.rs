@@ -88,10 +88,11 @@ mutations! {
     UnreadableIsSent = 61, "a peer of an older program is sent messages that it does not know";
     ScrubSkipsValues = 62, "when replicas are compared, their values are left out";
     ScrubOneLate = 63, "a follower reads what is compared one entry later";
-    // Beside core: what drives the client's rules.
-    LateMeansNotSent = 56, "a client takes what was not answered in time for what was never sent";
     BoundsIgnored = 64, "a bucket that has reached its bound takes more";
     StagedApart = 65, "how far a snapshot is staged is stored in a batch of its own, before what was staged";
+    PeersReadIsLocal = 66, "a node that is taken for the leader answers a peer's read from its own state";
+    // Beside core: what drives the client's rules.
+    LateMeansNotSent = 56, "a client takes what was not answered in time for what was never sent";
 }
 
 #[cfg(feature = "mutations")]

@@ -1,6 +1,7 @@
 //! Linearizable reads of one group: the reads of a turn share one read index round, and at most one round is under way.
 //!
-//! A read is served by this node's store once everything is applied that was committed when the read came in. Raft may
+//! A read is served by this node's store once everything is applied that was committed when the read came in; if that takes long,
+//! by the leader's. Raft may
 //! drop a question in silence (before a leader's first commit, or on a lost message), so an unanswered round is asked for
 //! again, under a new context: an answer to an old one must not be taken for it.
 
@@ -18,8 +19,14 @@ pub(crate) struct Reads {
     new: Vec<Waiting>,
     round: Option<Round>,
     /// The index is known; waits until it is applied.
-    confirmed: BTreeMap<LogIndex, Vec<Waiting>>,
+    confirmed: BTreeMap<LogIndex, Confirmed>,
     next_context: u128,
+}
+
+struct Confirmed {
+    /// When the first of them came.
+    since_ms: u64,
+    reads: Vec<Waiting>,
 }
 
 struct Round {
@@ -63,9 +70,10 @@ impl Reads {
     }
 
     /// Raft answered: what was committed when it was asked is at most `index`.
-    pub fn confirm(&mut self, context: u128, index: LogIndex) {
+    pub fn confirm(&mut self, context: u128, index: LogIndex, now_ms: u64) {
         if let Some(round) = self.round.take_if(|round| round.context == context) {
-            self.confirmed.entry(index).or_default().extend(round.reads);
+            let confirmed = self.confirmed.entry(index);
+            confirmed.or_insert(Confirmed { since_ms: now_ms, reads: Vec::new() }).reads.extend(round.reads);
         }
     }
 
@@ -78,16 +86,22 @@ impl Reads {
             round.reads.retain(is_waited_for);
         }
         self.round.take_if(|round| round.reads.is_empty());
-        self.confirmed.retain(|_, reads| {
-            reads.retain(is_waited_for);
-            !reads.is_empty()
+        self.confirmed.retain(|_, confirmed| {
+            confirmed.reads.retain(is_waited_for);
+            !confirmed.reads.is_empty()
         });
     }
 
-    /// Those that wait for entries behind `last`, which are not to come.
-    pub fn give_up_behind(&mut self, last: LogIndex) -> Vec<RequestId> {
+    /// Takes those that wait for entries behind `last`, which are not to come.
+    pub fn take_behind(&mut self, last: LogIndex) -> Vec<Waiting> {
         let behind = self.confirmed.split_off(&LogIndex(last.0 + 1));
-        behind.into_values().flatten().map(|(id, _)| id).collect()
+        behind.into_values().flat_map(|confirmed| confirmed.reads).collect()
+    }
+
+    /// Takes those that have known since `since_ms` what they wait for.
+    pub fn take_late(&mut self, since_ms: u64) -> Vec<Waiting> {
+        let late = self.confirmed.extract_if(.., |_, confirmed| confirmed.since_ms <= since_ms);
+        late.flat_map(|(_, confirmed)| confirmed.reads).collect()
     }
 
     /// The reads that can be served now.
@@ -96,7 +110,7 @@ impl Reads {
         while let Some(first) = self.confirmed.first_entry()
             && (*first.key() <= applied || (is_on(Mutation::ServedOneEarly) && first.key().0 == applied.0 + 1))
         {
-            ready.append(&mut first.remove());
+            ready.append(&mut first.remove().reads);
         }
         ready
     }
@@ -117,7 +131,7 @@ mod tests {
         let first = reads.ask(0, Term(1), 100).expect("a round");
         reads.push(RequestId(2), read());
         assert_eq!(reads.ask(1, Term(1), 100), None, "a round is under way");
-        reads.confirm(first, LogIndex(5));
+        reads.confirm(first, LogIndex(5), 0);
         assert!(reads.ready(LogIndex(4)).is_empty());
         assert_eq!(reads.ready(LogIndex(5)).len(), 1);
         assert!(reads.ask(2, Term(1), 100).is_some());
@@ -129,27 +143,40 @@ mod tests {
         reads.push(RequestId(1), read());
         reads.push(RequestId(2), read());
         let first = reads.ask(0, Term(1), 100).expect("a round");
-        reads.confirm(first, LogIndex(5));
+        reads.confirm(first, LogIndex(5), 0);
         reads.push(RequestId(3), read());
         let second = reads.ask(1, Term(1), 100).expect("a round");
         reads.push(RequestId(4), read());
         reads.forget(&[1, 3, 4].map(RequestId));
-        reads.confirm(second, LogIndex(5));
+        reads.confirm(second, LogIndex(5), 0);
         assert_eq!(reads.ask(2, Term(1), 100), None, "nothing is asked for");
         assert_eq!(reads.ready(LogIndex(5)), [(RequestId(2), read())]);
         assert!(reads.confirmed.is_empty());
     }
 
     #[test]
-    fn what_waits_for_entries_that_do_not_come_is_given_up() {
+    fn what_waits_for_entries_that_do_not_come_is_taken_out() {
         let mut reads = Reads::new(1, 2);
         for (id, index) in [(1, 5), (2, 6), (3, 7)] {
             reads.push(RequestId(id), read());
             let context = reads.ask(id, Term(1), 100).expect("a round");
-            reads.confirm(context, LogIndex(index));
+            reads.confirm(context, LogIndex(index), 0);
         }
-        assert_eq!(reads.give_up_behind(LogIndex(5)), [RequestId(2), RequestId(3)]);
+        assert_eq!(reads.take_behind(LogIndex(5)), [(RequestId(2), read()), (RequestId(3), read())]);
         assert_eq!(reads.ready(LogIndex(9)), [(RequestId(1), read())]);
+    }
+
+    #[test]
+    fn what_waits_for_long_is_taken_out() {
+        let mut reads = Reads::new(1, 2);
+        for (id, index, now_ms) in [(1, 5, 100), (2, 6, 200), (3, 6, 300), (4, 7, 300)] {
+            reads.push(RequestId(id), read());
+            let context = reads.ask(now_ms, Term(1), 100).expect("a round");
+            reads.confirm(context, LogIndex(index), now_ms);
+        }
+        assert_eq!(reads.take_late(99), []);
+        assert_eq!(reads.take_late(200), [1, 2, 3].map(|id| (RequestId(id), read())), "3 waits for the same as 2");
+        assert_eq!(reads.ready(LogIndex(9)), [(RequestId(4), read())]);
     }
 
     #[test]
@@ -160,10 +187,10 @@ mod tests {
         let again = reads.ask(0, Term(2), 100).expect("another term asks again");
         let late = reads.ask(100, Term(2), 100).expect("time asks again");
         for context in [old, again] {
-            reads.confirm(context, LogIndex(1));
+            reads.confirm(context, LogIndex(1), 0);
             assert!(reads.ready(LogIndex(9)).is_empty());
         }
-        reads.confirm(late, LogIndex(1));
+        reads.confirm(late, LogIndex(1), 0);
         assert_eq!(reads.ready(LogIndex(9)).len(), 1);
     }
 }

@@ -20,6 +20,7 @@ use crate::replica_membership::Confirmation;
 use crate::request::{Command, GroupStatus, ReadOp};
 use crate::room::{Rooms, Verdict, check_bound};
 use crate::scrub::Scrub;
+use crate::shard_reads::LeftToLeader;
 use crate::snapshots::{Receiving, Sending};
 use crate::storage::{AppliedClock, Committed, SnapshotMeta};
 use crate::succession::Succession;
@@ -37,6 +38,7 @@ pub(crate) struct Turn<'a> {
     pub log: &'a mut LogWriter,
     pub out: &'a mut Vec<Output>,
     pub answers: &'a mut Vec<Answer>,
+    pub left_to_leaders: &'a mut Vec<LeftToLeader>,
     pub tickets: &'a mut u64,
     /// How long the log's disk has been waited for.
     pub disk_waited_ms: u64,
@@ -382,7 +384,7 @@ impl Replica {
 
     fn take(&mut self, ready: Ready, turn: &mut Turn) {
         for (context, index) in ready.read_indexes {
-            self.reads.confirm(context, index);
+            self.reads.confirm(context, index, turn.now.mono_ms);
         }
         let mut waiting = Vec::new();
         for message in ready.messages {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::error::Error;
 use crate::machine::FullBuckets;
 use crate::mutation::{Mutation, is_on};
 use crate::output::Output;
 use crate::proposals::Waiter;
 use crate::replica::{Replica, Turn};
+use crate::shard_reads::LeftToLeader;
 use crate::storage::{AppliedClock, StorageJob};
 use crate::types::{LogIndex, Ticket};
 
@@ -41,12 +41,10 @@ impl Replica {
     }
 
     pub(crate) fn serve_reads(&mut self, turn: &mut Turn) {
-        if turn.rooms.is_exhausted() {
-            let error = || {
-                Error::NotReady(format!("the disk of node {} is full, so that it is behind: ask another", self.node))
-            };
-            let given_up = self.reads.give_up_behind(self.raft.last_index());
-            turn.answers.extend(given_up.into_iter().map(|id| (Waiter::Local(id), Err(error()))));
+        self.leave_to_leader(turn);
+        if let Some(error) = self.refuses_reads() {
+            let refused = std::mem::take(&mut self.reads_now);
+            return turn.answers.extend(refused.into_iter().map(|(id, _)| (Waiter::Local(id), Err(error.clone()))));
         }
         let mut reads = std::mem::take(&mut self.reads_now);
         if self.knows_clock() && !self.is_stamp_overdue(turn.now) {
@@ -55,15 +53,28 @@ impl Replica {
         if reads.is_empty() {
             return;
         }
-        if let Some(error) = self.refuses_reads() {
-            return turn.answers.extend(reads.into_iter().map(|(id, _)| (Waiter::Local(id), Err(error.clone()))));
-        }
         let reads = reads.into_iter().map(|(id, op)| (Ticket(id.0), op)).collect();
         let (now_ms, mut clock_ms) = (turn.now.mono_ms, self.clock.estimate_ms(turn.now));
         if is_on(Mutation::ExpiryByOwnClock) {
             clock_ms = turn.now.wall_ms;
         }
         turn.out.push(Output::Storage(StorageJob::Read { group: self.group, reads, now_ms, clock_ms }));
+    }
+
+    /// Reads that would wait for long here, or must not be answered.
+    fn leave_to_leader(&mut self, turn: &mut Turn) {
+        let mut left = Vec::new();
+        if self.refuses_reads().is_some() {
+            left.append(&mut self.reads.ready(LogIndex(u64::MAX)));
+        } else if !self.raft.is_leader() {
+            if turn.rooms.is_exhausted() {
+                left.append(&mut self.reads.take_behind(self.raft.last_index()));
+            }
+            let patience_ms = turn.config.timing.election_ms();
+            left.append(&mut self.reads.take_late(turn.now.mono_ms.saturating_sub(patience_ms)));
+        }
+        let group = self.group;
+        turn.left_to_leaders.extend(left.into_iter().map(|(id, op)| LeftToLeader { group, id, op }));
     }
 
     pub(crate) fn purge(&mut self, turn: &mut Turn) {

@@ -24,7 +24,7 @@ pub struct Request {
 pub enum Operation {
     /// Goes through the log of the bucket's group.
     Write(Command),
-    /// Reads the store of this node.
+    /// Reads the store of this node; or the leader's, where this node's is behind or wrong and the read is linearizable.
     Read(GroupId, ReadMode, ReadOp),
     /// Has the leader of a group hand its leadership to this member, which must vote and be up to date. Best effort: whether it
     /// came to that, a status tells. Answers [`Reply::Done`].

@@ -2,13 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use crate::request::Command;
+use crate::request::{Command, ReadOp};
 use crate::types::{GroupId, NodeId, RequestId};
 
 /// A request that waits.
 pub(crate) struct Pending {
     pub deadline_ms: u64,
     pub stage: Stage,
+    /// Who asked, unless it was a caller of this node.
+    pub asker: Option<Asker>,
+}
+
+/// A peer that asks for a read, in which group, and its number for it.
+pub(crate) struct Asker {
+    pub peer: NodeId,
+    pub group: GroupId,
+    pub forward: u64,
 }
 
 /// What it waits for.
@@ -21,6 +30,18 @@ pub(crate) enum Stage {
     Here,
     /// For a read index and this node's store. Nothing depends on whether it happened.
     Reading,
+    /// For a peer's store, as this node's is behind or wrong. Without an answer until then it is read here again.
+    ReadingAt { group: GroupId, op: ReadOp, peer: NodeId, forward: u64, until_ms: u64 },
+}
+
+impl Stage {
+    /// The peer whose answer it waits for, and under which number.
+    fn sent_to(&self) -> Option<(NodeId, u64)> {
+        match self {
+            Stage::Peer { peer, forward, .. } | Stage::ReadingAt { peer, forward, .. } => Some((*peer, *forward)),
+            _ => None,
+        }
+    }
 }
 
 /// All of them.
@@ -33,6 +54,8 @@ pub(crate) struct Requests {
     /// Those that a peer did not take, until the next tick.
     refused: Vec<RequestId>,
     next_forward: u64,
+    /// How many were asked for by peers.
+    of_peers: u64,
 }
 
 impl Requests {
@@ -53,6 +76,14 @@ impl Requests {
         }
         let replaced = self.pending.insert(id, pending);
         assert!(replaced.is_none(), "request ids are unique among the unanswered");
+    }
+
+    /// A read that a peer asks for gets a number of this shard.
+    pub fn insert_of_peer(&mut self, asker: Asker, deadline_ms: u64) -> RequestId {
+        let id = RequestId(RequestId::OWN.0 + self.of_peers);
+        self.of_peers += 1;
+        self.insert(id, Pending { deadline_ms, stage: Stage::Reading, asker: Some(asker) });
+        id
     }
 
     pub fn get_mut(&mut self, id: RequestId) -> Option<&mut Pending> {
@@ -83,16 +114,30 @@ impl Requests {
     /// The request that was forwarded to this peer under this number. The number is used up.
     pub fn forwarded(&mut self, peer: NodeId, forward: u64) -> Option<RequestId> {
         let id = *self.forwards.get(&forward)?;
-        let waits = matches!(self.pending.get(&id)?.stage, Stage::Peer { peer: to, .. } if to == peer);
+        let waits = self.pending.get(&id)?.stage.sent_to().is_some_and(|(to, _)| to == peer);
         waits.then(|| self.forwards.remove(&forward)).flatten()
     }
 
     pub fn remove(&mut self, id: RequestId) -> Option<Pending> {
         let pending = self.pending.remove(&id)?;
-        if let Stage::Peer { forward, .. } = pending.stage {
+        if let Some((_, forward)) = pending.stage.sent_to() {
             self.forwards.remove(&forward);
         }
         Some(pending)
+    }
+
+    /// A request that was sent to a peer is not any more: what it waited for.
+    pub fn take_back(&mut self, id: RequestId) -> Option<Stage> {
+        let pending = self.pending.get_mut(&id)?;
+        let (_, forward) = pending.stage.sent_to()?;
+        self.forwards.remove(&forward);
+        Some(std::mem::replace(&mut pending.stage, Stage::Here))
+    }
+
+    /// The reads that a peer did not answer in time, sorted.
+    pub fn unanswered(&self, now_ms: u64) -> Vec<RequestId> {
+        let is_late = |stage: &Stage| matches!(stage, Stage::ReadingAt { until_ms, .. } if *until_ms <= now_ms);
+        self.pending.iter().filter(|(_, pending)| is_late(&pending.stage)).map(|(&id, _)| id).collect()
     }
 
     /// The requests whose deadline has passed, or whose wait for a leader has, sorted.
@@ -116,7 +161,7 @@ impl Requests {
 
     /// The requests that were forwarded to this peer and not answered.
     pub fn with_peer(&self, peer: NodeId) -> Vec<RequestId> {
-        let with = self.pending.iter().filter(|(_, p)| matches!(p.stage, Stage::Peer { peer: to, .. } if to == peer));
+        let with = self.pending.iter().filter(|(_, p)| p.stage.sent_to().is_some_and(|(to, _)| to == peer));
         with.map(|(&id, _)| id).collect()
     }
 

@@ -14,10 +14,11 @@ use crate::output::{Event, Output};
 use crate::placement::{all_groups, shard_of};
 use crate::proposals::{Answer, Waiter};
 use crate::replica::{Replica, Turn};
-use crate::requests::{Requests, Stage};
+use crate::requests::{Asker, Pending, Requests, Stage};
 use crate::retention::Retention;
 use crate::room::Rooms;
 use crate::scrub::Part;
+use crate::shard_reads::LeftToLeader;
 use crate::snapshots::Receiving;
 use crate::spread::Offer;
 use crate::storage::{AppliedClock, SnapshotMeta, Staged, StorageDone};
@@ -80,6 +81,7 @@ pub struct Shard {
     pub(crate) last_tick_ms: u64,
     pub(crate) failed: Option<String>,
     pub(crate) answers: Vec<Answer>,
+    pub(crate) left_to_leaders: Vec<LeftToLeader>,
 }
 
 impl Shard {
@@ -115,6 +117,7 @@ impl Shard {
             last_tick_ms: now.mono_ms,
             failed: None,
             answers: Vec::new(),
+            left_to_leaders: Vec::new(),
             log,
             disk: DiskWatch::default(),
             rooms: Rooms::default(),
@@ -184,6 +187,7 @@ impl Shard {
             self.scrub(now, out);
         }
         self.each(now, out, |replica, turn| replica.finish(turn));
+        self.send_reads_to_leaders(now, out);
         if let Some(members) = self.members_to_tell.take() {
             self.tell_outsiders(&members, out);
             out.push(Output::Members(members));
@@ -253,6 +257,7 @@ impl Shard {
             .filter(|replica| !replica.is_installing() && (!disk_hangs || replica.raft.is_leader()));
         ticking.for_each(|replica| replica.raft.tick());
         self.requests.tick();
+        self.read_unanswered(now);
         let late = self.requests.late(now.mono_ms);
         if !late.is_empty() {
             self.replicas.values_mut().for_each(|replica| replica.reads.forget(&late));
@@ -287,6 +292,9 @@ impl Shard {
             }
             Body::Members(members) => self.tell(Some(members)),
             Body::Transfer { to } => self.one(now, group, out, |replica, _| replica.hand_over_to(to)),
+            Body::Read { id, deadline_in_ms, op } => {
+                self.read_for_peer(now, Asker { peer: from, group, forward: id }, deadline_in_ms, op);
+            }
             Body::ForwardReply { id, reply } => self.forward_reply(from, id, reply),
             Body::SnapshotChunk { transfer, meta, chunk, last, data } => self.one(now, group, out, |replica, turn| {
                 replica.receive_chunk(from, (transfer, chunk, last), &meta, data, turn);
@@ -321,7 +329,10 @@ impl Shard {
             replica.transfer_unlinked(peer, turn);
         });
         for id in self.requests.with_peer(peer) {
-            self.answers.push((Waiter::Local(id), Err(Error::OutcomeUnknown)));
+            match self.requests.get_mut(id).map(|pending| &pending.stage) {
+                Some(Stage::ReadingAt { .. }) => self.read_again(id),
+                _ => self.answers.push((Waiter::Local(id), Err(Error::OutcomeUnknown))),
+            }
         }
     }
 
@@ -391,16 +402,43 @@ impl Shard {
         out: &mut Vec<Output>,
         then: impl FnOnce(&mut Replica, &mut Turn),
     ) {
-        let Shard { replicas, config, log, answers, tickets, wake_ms, disk, rooms, transfers, .. } = self;
+        let Shard { replicas, config, log, answers, tickets, wake_ms, disk, rooms, transfers, left_to_leaders, .. } =
+            self;
         let Some(replica) = replicas.get_mut(&group) else { return };
         let disk_waited_ms = disk.waited_ms(now);
-        then(replica, &mut Turn { now, config, log, out, answers, tickets, disk_waited_ms, rooms, wake_ms, transfers });
+        let mut turn = Turn {
+            now,
+            config,
+            log,
+            out,
+            answers,
+            left_to_leaders,
+            tickets,
+            disk_waited_ms,
+            rooms,
+            wake_ms,
+            transfers,
+        };
+        then(replica, &mut turn);
     }
 
     pub(crate) fn each(&mut self, now: Tick, out: &mut Vec<Output>, mut then: impl FnMut(&mut Replica, &mut Turn)) {
-        let Shard { config, log, answers, tickets, wake_ms, replicas, disk, rooms, transfers, .. } = self;
+        let Shard { config, log, answers, tickets, wake_ms, replicas, disk, rooms, transfers, left_to_leaders, .. } =
+            self;
         let disk_waited_ms = disk.waited_ms(now);
-        let mut turn = Turn { now, config, log, out, answers, tickets, disk_waited_ms, rooms, wake_ms, transfers };
+        let mut turn = Turn {
+            now,
+            config,
+            log,
+            out,
+            answers,
+            left_to_leaders,
+            tickets,
+            disk_waited_ms,
+            rooms,
+            wake_ms,
+            transfers,
+        };
         replicas.values_mut().for_each(|replica| then(replica, &mut turn));
     }
 
@@ -408,9 +446,9 @@ impl Shard {
     fn fail(&mut self, why: String, out: &mut Vec<Output>) {
         self.answers.clear();
         for id in self.requests.all() {
-            let waiting = self.requests.remove(id).map(|pending| pending.stage);
-            let error = match waiting {
-                Some(Stage::Leader { .. } | Stage::Reading) => Error::NotReady(why.clone()),
+            let Some(Pending { stage, asker: None, .. }) = self.requests.remove(id) else { continue };
+            let error = match stage {
+                Stage::Leader { .. } | Stage::Reading | Stage::ReadingAt { .. } => Error::NotReady(why.clone()),
                 _ => Error::OutcomeUnknown,
             };
             out.push(Output::Reply(id, Err(error)));

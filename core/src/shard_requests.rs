@@ -2,13 +2,13 @@
 
 use crate::error::Error;
 use crate::limits::REQUESTS_PENDING_MAX;
-use crate::mutation::{Mutation, is_on};
 use crate::output::Output;
 use crate::proposals::Waiter;
-use crate::request::{Command, Operation, ReadMode, ReadOp, Reply, Request};
-use crate::requests::{Pending, Stage};
+use crate::request::{Command, Operation, Reply, Request};
+use crate::requests::{Asker, Pending, Stage};
 use crate::room::Verdict;
 use crate::shard::Shard;
+use crate::shard_reads::answered_by;
 use crate::types::{GroupId, NodeId, RequestId, Tick};
 use crate::wire::{Body, Envelope};
 
@@ -27,7 +27,7 @@ impl Shard {
                 let answer = self.transfer(group, to, out);
                 return out.push(Output::Reply(id, answer));
             }
-            Operation::Read(group, mode, op) => self.accept_read(id, deadline_ms, group, mode, op),
+            Operation::Read(group, mode, op) => self.accept_read(now, (id, deadline_ms), group, mode, op, out),
         };
         if let Err(error) = outcome {
             out.push(Output::Reply(id, Err(error)));
@@ -41,32 +41,8 @@ impl Shard {
             return Err(Error::NotReady(format!("group {group} does not live on shard {}", self.config.shard)));
         }
         let until_ms = now.mono_ms + self.config.timing.leader_wait_ms;
-        self.requests.insert(id, Pending { deadline_ms, stage: Stage::Leader { group, command, until_ms } });
-        Ok(())
-    }
-
-    fn accept_read(
-        &mut self,
-        id: RequestId,
-        deadline_ms: u64,
-        group: GroupId,
-        mode: ReadMode,
-        op: ReadOp,
-    ) -> Result<(), Error> {
-        let shard = self.config.shard;
-        let replica = self
-            .replicas
-            .get_mut(&group)
-            .ok_or_else(|| Error::NotReady(format!("group {group} does not live on shard {shard}")))?;
-        self.requests.insert(id, Pending { deadline_ms, stage: Stage::Reading });
-        // A view was opened by a read that had its round; what it shows is settled.
-        let settled = matches!(op, ReadOp::ScanNext { .. } | ReadOp::ScanEnd { .. });
-        match mode {
-            ReadMode::Linearizable if !settled && !is_on(Mutation::LocalReadForLinearizable) => {
-                replica.reads.push(id, op)
-            }
-            _ => replica.read_now(id, op),
-        }
+        self.requests
+            .insert(id, Pending { deadline_ms, stage: Stage::Leader { group, command, until_ms }, asker: None });
         Ok(())
     }
 
@@ -115,7 +91,7 @@ impl Shard {
         true
     }
 
-    /// A peer answered a forwarded write. What it did not propose can be brought elsewhere.
+    /// A peer answered a forwarded request. A write that it did not propose can be brought elsewhere.
     pub(crate) fn forward_reply(&mut self, from: NodeId, forward: u64, reply: Result<Reply, Error>) {
         let Some(id) = self.requests.forwarded(from, forward) else { return };
         if reply == Err(Error::NoLeader)
@@ -127,7 +103,7 @@ impl Shard {
             }
             return;
         }
-        self.answers.push((Waiter::Local(id), reply));
+        self.answers.push((Waiter::Local(id), answered_by(from, reply)));
     }
 
     /// Answers go out: to requests of this node here, to peers with the group that they asked about.
@@ -136,15 +112,20 @@ impl Shard {
             match waiter {
                 Waiter::Local(id) => {
                     // Unless its deadline was faster.
-                    if self.requests.remove(id).is_some() {
-                        out.push(Output::Reply(id, answer));
+                    match self.requests.remove(id) {
+                        Some(Pending { asker: Some(Asker { peer, group, forward }), .. }) => {
+                            out.push(reply_to(peer, group, forward, answer));
+                        }
+                        Some(_) => out.push(Output::Reply(id, answer)),
+                        None => {}
                     }
                 }
-                Waiter::Peer(group, peer, id) => {
-                    let body = Body::ForwardReply { id, reply: answer };
-                    out.push(Output::Send(peer, Envelope { group, body }));
-                }
+                Waiter::Peer(group, peer, forward) => out.push(reply_to(peer, group, forward, answer)),
             }
         }
     }
+}
+
+fn reply_to(peer: NodeId, group: GroupId, forward: u64, reply: Result<Reply, Error>) -> Output {
+    Output::Send(peer, Envelope { group, body: Body::ForwardReply { id: forward, reply } })
 }

@@ -41,7 +41,8 @@ number!(
     Version(u64)
 );
 number!(
-    /// Names a caller's request until its reply, within one shard. Chosen by the caller, unique among the unanswered.
+    /// Names a caller's request until its reply, within one shard. Chosen by the caller below [`RequestId::OWN`], unique among the
+    /// unanswered.
     RequestId(u64)
 );
 number!(
@@ -52,10 +53,27 @@ number!(
     /// What a node drew at random when its data directory was made: another number is another disk.
     Incarnation(u64)
 );
-number!(
-    /// Names an open view of the store (a scan in progress), within one shard.
-    ViewId(u64)
-);
+
+impl RequestId {
+    /// From here on they are the shard's own: for what peers ask of it.
+    pub const OWN: RequestId = RequestId(1 << 63);
+}
+
+/// Names an open view of a store (a scan in progress), within one shard of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ViewId {
+    /// Counts that node's views.
+    pub number: u64,
+    /// The peer that has it; none: this node.
+    pub at: Option<NodeId>,
+}
+
+impl ViewId {
+    /// A view of this node.
+    pub fn here(number: u64) -> ViewId {
+        ViewId { number, at: None }
+    }
+}
 
 impl Version {
     /// Versions of an epoch are numbered within so many bits.

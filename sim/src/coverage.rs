@@ -100,6 +100,7 @@ kinds! {
     Bodies of Body {
         Raft = Body::Raft(_),
         Forward = Body::Forward { .. },
+        Read = Body::Read { .. },
         ForwardReply = Body::ForwardReply { .. },
         Transfer = Body::Transfer { .. },
         Members = Body::Members(_),

@@ -43,7 +43,7 @@ const JOBS_MAX: usize = 4_096;
 pub const PREPARE_RETRY_MS: u64 = 500;
 
 /// Requests that a node makes for itself are numbered from here.
-const SUBMITTED: u64 = 1 << 63;
+const SUBMITTED: u64 = 1 << 62;
 const SUBMIT_TIMEOUT_MS: u64 = 2_000;
 
 /// Something that will be done at its time.

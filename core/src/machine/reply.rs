@@ -1,4 +1,4 @@
-//! The bytes of an answer to a write, as a leader sends it to the node that forwarded the write, and as a session keeps it.
+//! The bytes of an answer, as a leader sends it to the node that forwarded the request, and as a session keeps that to a write.
 //!
 //! ```text
 //! format u8 = 1 | kind u8 | by kind; an error: code u8 | text length u16 | text
@@ -10,14 +10,16 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes};
 
 use crate::error::Error;
-use crate::limits::{BATCH_OPS_MAX, ERROR_TEXT_BYTES_MAX};
+use crate::limits::{
+    BATCH_OPS_MAX, BUCKETS_PER_GROUP_MAX, ERROR_TEXT_BYTES_MAX, GET_MANY_KEYS_MAX, SCAN_PAGE_ENTRIES_MAX,
+};
 use crate::machine::DecodeError;
 use crate::machine::command::{take_bucket, take_value};
 use crate::machine::cursor::Cursor;
 use crate::name::Key;
-use crate::request::{BucketInfo, Entry, OpResult, Reply};
+use crate::request::{BucketInfo, Entry, OpResult, Page, Reply};
 use crate::system::Members;
-use crate::types::{GroupId, NodeId, Version};
+use crate::types::{GroupId, NodeId, Version, ViewId};
 
 const FORMAT: u8 = 1;
 
@@ -29,13 +31,18 @@ const DROPPED: u8 = 4;
 const SESSION_OPENED: u8 = 5;
 const TXN: u8 = 6;
 const EXPIRE: u8 = 7;
+const ENTRY: u8 = 8;
+const ENTRIES: u8 = 9;
+const PAGE: u8 = 10;
+const BUCKETS: u8 = 11;
+const DONE: u8 = 12;
 const MEMBERS: u8 = 16;
 const ERROR: u8 = 255;
 
 /// Appends the bytes of an answer. An error's text is cut at [`ERROR_TEXT_BYTES_MAX`].
 ///
 /// # Panics
-/// On an answer that no write has: reads are answered where they are asked.
+/// On a status, which is asked of the node that it is about.
 pub fn encode(answer: &Result<Reply, Error>, out: &mut Vec<u8>) {
     out.put_u8(FORMAT);
     match answer {
@@ -77,7 +84,30 @@ pub fn encode(answer: &Result<Reply, Error>, out: &mut Vec<u8>) {
             out.put_u64_le(id.0);
             out.put_slice(&members.encode());
         }
-        Ok(other) => panic!("not an answer to a write: {other:?}"),
+        Ok(Reply::Entry(entry)) => {
+            out.put_u8(ENTRY);
+            put_entry(entry.as_ref(), out);
+        }
+        Ok(Reply::Entries(entries)) => {
+            out.put_u8(ENTRIES);
+            out.put_u16_le(u16::try_from(entries.len()).expect("as many as there were keys"));
+            entries.iter().for_each(|entry| put_entry(entry.as_ref(), out));
+        }
+        Ok(Reply::Page(Page { entries, version, next, more })) => {
+            out.put_u8(PAGE);
+            out.put_u16_le(u16::try_from(entries.len()).expect("as many as a page has"));
+            entries.iter().for_each(|entry| put_entry(Some(entry), out));
+            out.put_u64_le(version.0);
+            put_optional(next.map(|view| view.number), out);
+            out.put_u8(u8::from(*more));
+        }
+        Ok(Reply::Buckets(buckets)) => {
+            out.put_u8(BUCKETS);
+            out.put_u16_le(u16::try_from(buckets.len()).expect("as many as a group has"));
+            buckets.iter().for_each(|bucket| put_bucket(bucket, out));
+        }
+        Ok(Reply::Done) => out.put_u8(DONE),
+        Ok(Reply::Status(_)) => panic!("a status stays on its node"),
         Err(error) => {
             out.put_u8(ERROR);
             put_error(error, out);
@@ -120,6 +150,26 @@ pub fn decode(bytes: Bytes) -> Result<Result<Reply, Error>, DecodeError> {
             let id = NodeId(input.u64()?);
             Ok(Reply::Members { id, members: Arc::new(Members::take(&mut input)?) })
         }
+        ENTRY => Ok(Reply::Entry(take_entry(&mut input)?)),
+        ENTRIES => {
+            let count = take_count(&mut input, GET_MANY_KEYS_MAX, 1)?;
+            Ok(Reply::Entries((0..count).map(|_| take_entry(&mut input)).collect::<Result<_, _>>()?))
+        }
+        PAGE => {
+            let count = take_count(&mut input, SCAN_PAGE_ENTRIES_MAX, 1)?;
+            let entry = |input: &mut Cursor| take_entry(input)?.ok_or(DecodeError("a page with an entry that is none"));
+            Ok(Reply::Page(Page {
+                entries: (0..count).map(|_| entry(&mut input)).collect::<Result<_, _>>()?,
+                version: Version(input.u64()?),
+                next: take_optional(&mut input)?.map(ViewId::here),
+                more: take_bool(&mut input)?,
+            }))
+        }
+        BUCKETS => {
+            let count = take_count(&mut input, BUCKETS_PER_GROUP_MAX, 1)?;
+            Ok(Reply::Buckets((0..count).map(|_| take_info(&mut input)).collect::<Result<_, _>>()?))
+        }
+        DONE => Ok(Reply::Done),
         ERROR => Err(take_error(&mut input)?),
         _ => return Err(DecodeError("unknown kind of answer")),
     };
@@ -224,12 +274,17 @@ fn take_entry(input: &mut Cursor) -> Result<Option<Entry>, DecodeError> {
 }
 
 fn take_results(input: &mut Cursor) -> Result<Vec<OpResult>, DecodeError> {
-    let count = usize::from(input.u16()?);
-    // A result has 9 bytes at least: a count that cannot be true allocates nothing.
-    if count > BATCH_OPS_MAX || count * 9 > input.remaining() {
-        return Err(DecodeError("a bad count of results"));
-    }
+    let count = take_count(input, BATCH_OPS_MAX, 9)?;
     (0..count).map(|_| Ok(OpResult { affected: input.u64()?, entry: take_entry(input)? })).collect()
+}
+
+/// A count of things that have `bytes_min` bytes at least: one that cannot be true allocates nothing.
+fn take_count(input: &mut Cursor, max: usize, bytes_min: usize) -> Result<usize, DecodeError> {
+    let count = usize::from(input.u16()?);
+    if count > max || count * bytes_min > input.remaining() {
+        return Err(DecodeError("a bad count in an answer"));
+    }
+    Ok(count)
 }
 
 fn take_info(input: &mut Cursor) -> Result<BucketInfo, DecodeError> {

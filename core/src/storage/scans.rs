@@ -74,7 +74,7 @@ impl<V: Read> Scans<V> {
             return Ok(Err(Error::Overloaded(format!("{VIEWS_MAX} scans are in progress, the most"))));
         }
         self.last_id += 1;
-        let id = ViewId(self.last_id);
+        let id = ViewId::here(self.last_id);
         let reply = page(&scan, entries, Some(id), end);
         self.open.insert(id, OpenScan { view: store.view(), scan, used_ms: now_ms, last_key: last_key(&reply) });
         Ok(Ok(reply))

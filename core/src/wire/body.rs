@@ -6,6 +6,7 @@ use bytes::{Buf, BufMut, Bytes};
 
 use super::Body;
 use super::format::FORMAT_OLDEST;
+use super::read;
 use crate::clock::{Reading, Told};
 use crate::limits::SCRUB_PART_BYTES_MAX;
 use crate::machine::keys::SUFFIX_BYTES_MAX;
@@ -27,6 +28,7 @@ const ROOM: u8 = 8;
 const SCRUB: u8 = 9;
 const SCRUBBED: u8 = 10;
 const DIFFERS: u8 = 11;
+const READ: u8 = 12;
 const TRANSFER: u8 = 16;
 const MEMBERS: u8 = 17;
 
@@ -37,6 +39,7 @@ pub(super) fn kind(body: &Body) -> u8 {
     match body {
         Body::Raft(_) => RAFT,
         Body::Forward { .. } => FORWARD,
+        Body::Read { .. } => READ,
         Body::ForwardReply { .. } => FORWARD_REPLY,
         Body::SnapshotChunk { .. } => SNAPSHOT_CHUNK,
         Body::SnapshotAck { .. } => SNAPSHOT_ACK,
@@ -56,6 +59,7 @@ pub(super) fn since(kind: u8) -> u16 {
     match kind {
         ROOM => 3,
         SCRUB | SCRUBBED | DIFFERS => 4,
+        READ => 5,
         _ => FORMAT_OLDEST,
     }
 }
@@ -67,6 +71,11 @@ pub(super) fn encode(body: &Body, out: &mut Vec<u8>) {
             out.put_u64_le(*id);
             out.put_u64_le(*deadline_in_ms);
             command.encode(out);
+        }
+        Body::Read { id, deadline_in_ms, op } => {
+            out.put_u64_le(*id);
+            out.put_u64_le(*deadline_in_ms);
+            read::encode(op, out);
         }
         Body::ForwardReply { id, reply } => {
             out.put_u64_le(*id);
@@ -130,6 +139,12 @@ pub(super) fn decode(kind: u8, mut bytes: Bytes) -> Result<Body, &'static str> {
             let deadline_in_ms = number(&mut bytes)?;
             let command = crate::request::Command::decode(bytes).map_err(|_| "a forwarded write that is none")?;
             Ok(Body::Forward { id, deadline_in_ms, command })
+        }
+        READ => {
+            let id = number(&mut bytes)?;
+            let deadline_in_ms = number(&mut bytes)?;
+            let op = read::decode(bytes).map_err(|DecodeError(why)| why)?;
+            Ok(Body::Read { id, deadline_in_ms, op })
         }
         FORWARD_REPLY => {
             let id = number(&mut bytes)?;

@@ -7,11 +7,12 @@
 //! | 2 | the clock's messages as they are |
 //! | 3 | [`super::Body::Room`] |
 //! | 4 | [`super::Body::Scrub`], [`super::Body::Scrubbed`], [`super::Body::Differs`] |
+//! | 5 | [`super::Body::Read`], and the answers to it |
 //!
 //! A message that older programs do not know must be one that nothing depends on: who does not get it goes on as before there was
 //! any.
 
 /// The newest format that this program speaks.
-pub const FORMAT: u16 = 4;
+pub const FORMAT: u16 = 5;
 /// The oldest.
 pub const FORMAT_OLDEST: u16 = 2;

@@ -5,16 +5,19 @@ pub mod format;
 pub mod frame;
 pub mod handshake;
 pub mod outbox;
+mod read;
 pub mod redial;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub(crate) use self::read::can_carry;
+
 use crate::clock::Told;
 use crate::error::Error;
 use crate::raft::Message;
-use crate::request::{Command, Reply};
+use crate::request::{Command, ReadOp, Reply};
 use crate::room::RoomLevel;
 use crate::storage::SnapshotMeta;
 use crate::system::Members;
@@ -43,7 +46,16 @@ pub enum Body {
         /// The write.
         command: Command,
     },
-    /// The answer to a forwarded write.
+    /// A linearizable read that the sender's replica cannot answer soon; or a page of a scan that began so.
+    Read {
+        /// As in [`Body::Forward`].
+        id: u64,
+        /// Milliseconds until nobody waits any more.
+        deadline_in_ms: u64,
+        /// The read.
+        op: ReadOp,
+    },
+    /// The answer to a forwarded write or read.
     ForwardReply {
         /// As given.
         id: u64,

@@ -1,6 +1,7 @@
 //! What waits to go out on a link to a peer: a turn's envelopes in frames. It is bounded; what comes beyond, or while there is no
 //! link, is lost, as Raft expects. What waits when a link breaks is lost with it.
 
+use super::read::READ_BYTES_MAX;
 use super::{Body, Envelope, body, frame};
 use crate::limits::{ENTRY_BYTES_MAX, FRAME_BYTES_MAX, REPLY_BYTES_MAX};
 use crate::mutation::{Mutation, is_on};
@@ -10,8 +11,8 @@ pub const OUTBOX_BYTES_MAX: usize = 32 << 20;
 /// A frame that is longer takes no more envelopes.
 const FRAME_BYTES_FULL: usize = 4 << 20;
 
-// Such a frame may still get the largest envelope: an entry, or an answer to a forwarded write.
-const _: () = assert!(FRAME_BYTES_FULL + ENTRY_BYTES_MAX + REPLY_BYTES_MAX < FRAME_BYTES_MAX);
+// Such a frame may still get the largest envelope: a read, an entry, or the answer to a forwarded request.
+const _: () = assert!(FRAME_BYTES_FULL + READ_BYTES_MAX + ENTRY_BYTES_MAX + REPLY_BYTES_MAX < FRAME_BYTES_MAX);
 
 /// Why an envelope is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -72,6 +72,7 @@ impl Trace {
         let what = match &envelope.body {
             Body::Raft(message) => format!("{message:?}"),
             Body::Forward { .. } => format!("Forward {id}->{to}"),
+            Body::Read { .. } => format!("Read {id}->{to}"),
             Body::ForwardReply { reply, .. } => format!("ForwardReply {id}->{to} {}", answer(reply)),
             Body::Members(members) => format!("Members {id}->{to} {members}"),
             Body::Transfer { .. } => format!("Transfer {id}->{to}"),

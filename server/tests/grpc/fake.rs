@@ -247,7 +247,7 @@ impl State {
                     entries.truncate(limit as usize);
                 }
                 self.views_opened += 1;
-                let id = ViewId(self.views_opened);
+                let id = ViewId::here(self.views_opened);
                 self.views.insert(id, View { entries, more, slow: bucket.as_str() == SLOW_BUCKET });
                 seen.open_views.fetch_add(1, Ordering::SeqCst);
                 seen.scans.fetch_add(1, Ordering::SeqCst);

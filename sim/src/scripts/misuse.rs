@@ -122,7 +122,7 @@ impl Misuse {
             }
             Wrong::NoBucketToRead => return self.read(nobodys(), ReadOp::Get { bucket: nobodys(), key }),
             Wrong::NoView => {
-                let op = ReadOp::ScanNext { view: ViewId(u64::MAX) };
+                let op = ReadOp::ScanNext { view: ViewId::here(u64::MAX) };
                 return Operation::Read(group_of(&bucket, self.groups), ReadMode::Local, op);
             }
             Wrong::DropsDefault => {

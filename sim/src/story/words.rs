@@ -83,23 +83,28 @@ pub fn operation(operation: &Operation) -> String {
     match operation {
         Operation::Write(write) => command(write),
         Operation::Read(_, mode, read) => {
-            let local = if *mode == ReadMode::Local { "local " } else { "" };
-            match read {
-                ReadOp::Get { key, .. } => format!("{local}get {}", name(key)),
-                ReadOp::GetMany { keys, .. } => {
-                    let keys: Vec<_> = keys.iter().map(name).collect();
-                    format!("{local}get {}", keys.join(", "))
-                }
-                ReadOp::Scan { .. } => format!("{local}scan"),
-                ReadOp::ScanNext { .. } => "next page".to_owned(),
-                ReadOp::ScanEnd { .. } => "end scan".to_owned(),
-                ReadOp::ListBuckets { .. } => "list buckets".to_owned(),
-                ReadOp::DescribeBucket { bucket } => format!("describe {bucket}"),
-                ReadOp::Members => "members".to_owned(),
-            }
+            let is_choice = !matches!(read, ReadOp::ScanNext { .. } | ReadOp::ScanEnd { .. });
+            let local = if *mode == ReadMode::Local && is_choice { "local " } else { "" };
+            format!("{local}{}", read_op(read))
         }
         Operation::Transfer(_, to) => format!("transfer to n{to}"),
         Operation::Status => "status".to_owned(),
+    }
+}
+
+fn read_op(read: &ReadOp) -> String {
+    match read {
+        ReadOp::Get { key, .. } => format!("get {}", name(key)),
+        ReadOp::GetMany { keys, .. } => {
+            let keys: Vec<_> = keys.iter().map(name).collect();
+            format!("get {}", keys.join(", "))
+        }
+        ReadOp::Scan { .. } => "scan".to_owned(),
+        ReadOp::ScanNext { .. } => "next page".to_owned(),
+        ReadOp::ScanEnd { .. } => "end scan".to_owned(),
+        ReadOp::ListBuckets { .. } => "list buckets".to_owned(),
+        ReadOp::DescribeBucket { bucket } => format!("describe {bucket}"),
+        ReadOp::Members => "members".to_owned(),
     }
 }
 
@@ -146,6 +151,7 @@ pub fn envelope(envelope: &Envelope) -> (Topic, String) {
             return (topic, message.to_string());
         }
         Body::Forward { command: write, .. } => format!("Forward {}", command(write)),
+        Body::Read { op, .. } => format!("Read {}", read_op(op)),
         Body::ForwardReply { reply, .. } => format!("ForwardReply {}", answer(reply)),
         Body::Transfer { to } => format!("Transfer to n{to}"),
         Body::Members(_) => "Members".to_owned(),

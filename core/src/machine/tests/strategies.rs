@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use crate::error::Error;
 use crate::limits::KEY_BYTES_MAX;
 use crate::name::{BucketName, Key};
-use crate::request::{BatchOp, BucketInfo, Command, Condition, Entry, OpResult, Reply, Write, WriteId};
-use crate::types::{GroupId, Version};
+use crate::request::{BatchOp, BucketInfo, Command, Condition, Entry, OpResult, Page, Reply, Write, WriteId};
+use crate::types::{GroupId, Version, ViewId};
 
 pub(super) fn bucket_name() -> impl Strategy<Value = BucketName> {
     prop_oneof![
@@ -130,8 +130,12 @@ fn error() -> impl Strategy<Value = Error> {
     })
 }
 
-/// Any answer that a write can have.
+/// Any answer that a request can have which goes to another node.
 pub(super) fn any_answer() -> impl Strategy<Value = Result<Reply, Error>> {
+    prop_oneof![2 => write_answer(), 1 => read_answer()]
+}
+
+fn write_answer() -> impl Strategy<Value = Result<Reply, Error>> {
     let result = || (any::<u64>(), option::of(any_entry())).prop_map(|(affected, entry)| OpResult { affected, entry });
     prop_oneof![
         (any::<bool>(), any::<u64>(), option::of(any_entry())).prop_map(|(applied, version, previous)| {
@@ -152,6 +156,19 @@ pub(super) fn any_answer() -> impl Strategy<Value = Result<Reply, Error>> {
         }),
         error().prop_map(Err),
     ]
+}
+
+fn read_answer() -> impl Strategy<Value = Result<Reply, Error>> {
+    prop_oneof![
+        option::of(any_entry()).prop_map(Reply::Entry),
+        vec(option::of(any_entry()), 0..8).prop_map(Reply::Entries),
+        (vec(any_entry(), 0..8), any::<(u64, Option<u64>, bool)>()).prop_map(|(entries, (version, next, more))| {
+            Reply::Page(Page { entries, version: Version(version), next: next.map(ViewId::here), more })
+        }),
+        vec(info(), 0..8).prop_map(Reply::Buckets),
+        Just(Reply::Done),
+    ]
+    .prop_map(Ok)
 }
 
 /// A name out of three, so that commands meet.

@@ -146,7 +146,7 @@ fn an_idle_view_is_closed_and_says_where_to_resume() {
         Err(Error::Compacted(text)) => assert!(text.contains("resume after key b\"02047\""), "{text}"),
         other => panic!("{other:?}"),
     }
-    assert!(matches!(worker.ask(ReadOp::ScanNext { view: ViewId(999) }, later), Err(Error::Compacted(_))));
+    assert!(matches!(worker.ask(ReadOp::ScanNext { view: ViewId::here(999) }, later), Err(Error::Compacted(_))));
 }
 
 #[test]
