@@ -8,6 +8,7 @@ import time
 
 from cluster import Cluster
 from ext4 import Disk, programs_are_there
+from fresh_reads import read_through
 from service import Service, generate_stubs, until_answered
 from verdict import check, note, play
 from writers import Writers
@@ -48,7 +49,7 @@ def script(cleanup, directory):
     served_again(writers, begun_at, "from the start")
     time.sleep(LOAD_S)
 
-    freeze_one(cluster, disks, services["n3"], writers)
+    freeze_one(cluster, disks, services, writers)
     time.sleep(LOAD_S)
     freeze_two(cluster, disks, writers)
     time.sleep(LOAD_S)
@@ -63,14 +64,16 @@ def script(cleanup, directory):
     check(True, "no node ended")
 
 
-def freeze_one(cluster, disks, service, writers):
-    """A quorum has two disks left, so writes go on: whoever led with the frozen one hands over."""
+def freeze_one(cluster, disks, services, writers):
+    """A quorum has two disks left, so writes go on: whoever led with the frozen one hands over. So do reads, through it as well."""
+    service = services["n3"]
     leaders = {bucket: service.leader(bucket) for bucket in BUCKETS}
     name = max(disks, key=list(leaders.values()).count)
     led = [bucket for bucket in BUCKETS if leaders[bucket] == name]
     disks[name].freeze()
     frozen_at = time.monotonic()
     served_again(writers, frozen_at, f"with the disk of {name} frozen, which leads {len(led)} of {len(BUCKETS)} buckets")
+    read_through(name, services, BUCKETS, FROZEN_S / 2, f"with the disk of {name} frozen")
     time.sleep(max(0, frozen_at + FROZEN_S - time.monotonic()))
     leaders = {bucket: service.leader(bucket) for bucket in BUCKETS}
     disks[name].thaw()

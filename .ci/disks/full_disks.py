@@ -8,6 +8,7 @@ import time
 
 from cluster import Cluster
 from ext4 import Disk, programs_are_there
+from fresh_reads import read_through
 from service import Service, generate_stubs, grpc, refused, until_answered
 from verdict import check, note, play
 from writers import Writers
@@ -98,6 +99,10 @@ def fill_one(cluster, disks, services, writers):
     check(room.level == "low" and room.free_bytes < room.reserve_bytes == RESERVE_BYTES,
           f"{name} says so: level {room.level}, {room.free_bytes >> 20} MiB free, {room.reserve_bytes >> 20} MiB kept")
     check((writers.errors() - errors)["quota_exceeded"] == 0, "no write was refused for it")
+    disks[name].fill(0)
+    until_answered_so(lambda: services[name].room().level == "exhausted", LED_BY_OTHERS_WITHIN_S)
+    read_through(name, services, BUCKETS, FULL_S, f"with the disk of {name} full to the last byte")
+    note(f"it is {behind(services, name)} entries behind then")
     cluster.must_run()
 
 
@@ -156,6 +161,12 @@ def start_on_a_full_disk(cluster):
     node.start(cluster.members)
     time.sleep(LOAD_S)
     check(node.process.poll() is None, f"{node.name} was killed, and started on a full disk, and goes on or waits")
+
+
+def behind(services, name):
+    """How many entries others have applied that this node has not, all groups together."""
+    applied = {other: service.applied() for other, service in services.items()}
+    return sum(max(found[group] for found in applied.values()) - applied[name][group] for group in applied[name])
 
 
 def leaders_of(service):

@@ -37,6 +37,11 @@ class Service:
         """The write's version."""
         return self.kv.Put(self.messages.PutRequest(bucket=bucket, key=key, value=value), timeout=timeout).version
 
+    def get(self, bucket, key):
+        """The key's value as it is now, or None."""
+        response = self.kv.Get(self.messages.GetRequest(bucket=bucket, key=key), timeout=CALL_TIMEOUT_S)
+        return response.entry.value if response.HasField("entry") else None
+
     def entries(self, bucket):
         """All of a bucket, as it is now: key to (value, version)."""
         chunks = self.kv.Scan(self.messages.ScanRequest(bucket=bucket), timeout=CALL_TIMEOUT_S)
@@ -69,6 +74,11 @@ class Service:
     def room(self):
         """What the node says of its disks: free_bytes, reserve_bytes, level."""
         return self.cluster.Status(self.messages.StatusRequest(), timeout=CALL_TIMEOUT_S).room
+
+    def applied(self):
+        """Each group's last entry that the node's store has."""
+        status = self.cluster.Status(self.messages.StatusRequest(), timeout=CALL_TIMEOUT_S)
+        return {group.id: group.applied for group in status.groups}
 
     def leader(self, bucket):
         """The name of the node that leads the bucket's group."""

@@ -92,7 +92,7 @@ impl Reads {
         });
     }
 
-    /// Takes those that wait for entries behind `last`, which are not to come.
+    /// Takes those that wait for entries behind `last`.
     pub fn take_behind(&mut self, last: LogIndex) -> Vec<Waiting> {
         let behind = self.confirmed.split_off(&LogIndex(last.0 + 1));
         behind.into_values().flat_map(|confirmed| confirmed.reads).collect()

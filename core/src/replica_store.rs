@@ -63,16 +63,20 @@ impl Replica {
 
     /// Reads that would wait for long here, or must not be answered.
     fn leave_to_leader(&mut self, turn: &mut Turn) {
-        let mut left = Vec::new();
-        if self.refuses_reads().is_some() {
-            left.append(&mut self.reads.ready(LogIndex(u64::MAX)));
-        } else if !self.raft.is_leader() {
+        let leads = self.raft.is_leader();
+        let left = if self.refuses_reads().is_some() || (turn.disk_hangs() && !leads) {
+            // A store may hang with its log.
+            self.reads.take_behind(LogIndex(0))
+        } else if leads {
+            Vec::new()
+        } else {
+            let patience_ms = turn.config.timing.election_ms();
+            let mut left = self.reads.take_late(turn.now.mono_ms.saturating_sub(patience_ms));
             if turn.rooms.is_exhausted() {
                 left.append(&mut self.reads.take_behind(self.raft.last_index()));
             }
-            let patience_ms = turn.config.timing.election_ms();
-            left.append(&mut self.reads.take_late(turn.now.mono_ms.saturating_sub(patience_ms)));
-        }
+            left
+        };
         let group = self.group;
         turn.left_to_leaders.extend(left.into_iter().map(|(id, op)| LeftToLeader { group, id, op }));
     }

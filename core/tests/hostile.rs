@@ -5,11 +5,11 @@ mod cluster;
 
 use cluster::Cluster;
 use drey_core::raft::Message;
-use drey_core::request::{Command, Write};
+use drey_core::request::{Command, ReadOp, Write};
 use drey_core::storage::SnapshotMeta;
 use drey_core::wire::frame::FrameReader;
 use drey_core::wire::{Body, Envelope};
-use drey_core::{Error, GroupId, Input, LogIndex, NodeId, Term};
+use drey_core::{Error, GroupId, Input, LogIndex, NodeId, Term, ViewId};
 use prost11::Message as _;
 use raft::eraftpb::{self, Entry};
 
@@ -98,6 +98,16 @@ fn step(cluster: &mut Cluster, random: &mut Random) {
         },
         4 => Body::Scrubbed { index: LogIndex(random.below(20)), term: Term(random.below(4)), hash: random.number() },
         5 => Body::Differs { term: Term(random.below(4)) },
+        6 => Body::Read {
+            id: random.number(),
+            deadline_in_ms: if random.one_in(2) { random.number() } else { random.below(2_000) },
+            op: match random.below(4) {
+                0 => ReadOp::Members,
+                1 => ReadOp::ScanNext { view: ViewId::here(random.below(3)) },
+                2 => ReadOp::ScanEnd { view: ViewId::here(random.below(3)) },
+                _ => ReadOp::ListBuckets { prefix: String::new() },
+            },
+        },
         2 => Body::ForwardReply { id: random.number(), reply: Err(Error::NoLeader) },
         _ => Body::Raft(random_message(random, from, to)),
     };

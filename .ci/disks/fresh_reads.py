@@ -1,0 +1,34 @@
+"""What is put through one node is read through another that is in trouble: it must be there at once."""
+
+import time
+
+from service import grpc, refused
+from verdict import check, note
+
+KEY = b"as new as anywhere"
+
+
+def read_through(name, services, buckets, seconds, when):
+    """For so long, with a service for each node by its name."""
+    troubled = services[name]
+    other = next(service for other, service in services.items() if other != name)
+    took, wrong, until = [], [], time.monotonic() + seconds
+    while time.monotonic() < until:
+        for bucket in buckets:
+            value = str(len(took)).encode()
+            try:
+                other.put(bucket, KEY, value, 20)
+                asked_at = time.monotonic()
+                read = troubled.get(bucket, KEY)
+                took.append(time.monotonic() - asked_at)
+                if read != value:
+                    wrong.append(f"{bucket}: {read} and not {value}")
+            except grpc.RpcError as error:
+                wrong.append(f"{bucket}: {refused(error)}: {error.details()}")
+    for bucket in buckets:
+        other.delete(bucket, KEY)
+    middle = sorted(took)[len(took) // 2] if took else float("nan")
+    check(took and not wrong, f"{when}, {len(took)} reads through {name} show what was just put through another, in"
+                              f" {middle * 1000:.0f} ms (median), {max(took, default=0) * 1000:.0f} ms at most")
+    for sentence in wrong[:5]:
+        note(sentence)
