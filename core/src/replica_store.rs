@@ -48,7 +48,7 @@ impl Replica {
         }
         let mut reads = std::mem::take(&mut self.reads_now);
         if self.knows_clock() && !self.is_stamp_overdue(turn.now) {
-            reads.append(&mut self.reads.ready(self.applied));
+            reads.extend(self.reads.ready(self.applied).into_iter().map(|read| (read.id, read.op)));
         }
         if reads.is_empty() {
             return;
@@ -63,12 +63,12 @@ impl Replica {
 
     /// Reads that would wait for long here, or must not be answered.
     fn leave_to_leader(&mut self, turn: &mut Turn) {
-        let leads = self.raft.is_leader();
-        let left = if self.refuses_reads().is_some() || (turn.disk_hangs() && !leads) {
+        if self.raft.is_leader() {
+            return;
+        }
+        let left = if self.refuses_reads().is_some() || turn.disk_hangs() {
             // A store may hang with its log.
             self.reads.take_behind(LogIndex(0))
-        } else if leads {
-            Vec::new()
         } else {
             let patience_ms = turn.config.timing.election_ms();
             let mut left = self.reads.take_late(turn.now.mono_ms.saturating_sub(patience_ms));
@@ -78,7 +78,7 @@ impl Replica {
             left
         };
         let group = self.group;
-        turn.left_to_leaders.extend(left.into_iter().map(|(id, op)| LeftToLeader { group, id, op }));
+        turn.left_to_leaders.extend(left.into_iter().map(|read| LeftToLeader { group, read }));
     }
 
     pub(crate) fn purge(&mut self, turn: &mut Turn) {

@@ -106,8 +106,14 @@ impl Requests {
 
     /// A number for forwarding this request.
     pub fn forward(&mut self, id: RequestId) -> u64 {
+        let forward = self.unanswered_forward();
+        self.forwards.insert(forward, id);
+        forward
+    }
+
+    /// A number for a message whose answer nobody waits for.
+    pub fn unanswered_forward(&mut self) -> u64 {
         self.next_forward = self.next_forward.wrapping_add(1);
-        self.forwards.insert(self.next_forward, id);
         self.next_forward
     }
 

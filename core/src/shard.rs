@@ -295,7 +295,7 @@ impl Shard {
             Body::Read { id, deadline_in_ms, op } => {
                 self.read_for_peer(now, Asker { peer: from, group, forward: id }, deadline_in_ms, op);
             }
-            Body::ForwardReply { id, reply } => self.forward_reply(from, id, reply),
+            Body::ForwardReply { id, reply } => self.forward_reply(from, group, id, reply, out),
             Body::SnapshotChunk { transfer, meta, chunk, last, data } => self.one(now, group, out, |replica, turn| {
                 replica.receive_chunk(from, (transfer, chunk, last), &meta, data, turn);
             }),
@@ -330,7 +330,7 @@ impl Shard {
         });
         for id in self.requests.with_peer(peer) {
             match self.requests.get_mut(id).map(|pending| &pending.stage) {
-                Some(Stage::ReadingAt { .. }) => self.read_again(id),
+                Some(Stage::ReadingAt { .. }) => self.read_again(id, false),
                 _ => self.answers.push((Waiter::Local(id), Err(Error::OutcomeUnknown))),
             }
         }

@@ -10,7 +10,8 @@ use crate::limits::REQUESTS_PENDING_MAX;
 use crate::mutation::{Mutation, is_on};
 use crate::output::Output;
 use crate::proposals::Waiter;
-use crate::request::{ReadMode, ReadOp, Reply};
+use crate::reads::Waiting;
+use crate::request::{Page, ReadMode, ReadOp, Reply};
 use crate::requests::{Asker, Pending, Stage};
 use crate::shard::Shard;
 use crate::types::{GroupId, NodeId, RequestId, Tick};
@@ -19,8 +20,7 @@ use crate::wire::{Body, Envelope, can_carry};
 /// A read that a replica leaves to its leader.
 pub(crate) struct LeftToLeader {
     pub group: GroupId,
-    pub id: RequestId,
-    pub op: ReadOp,
+    pub read: Waiting,
 }
 
 impl ReadOp {
@@ -56,17 +56,18 @@ impl Shard {
             .ok_or_else(|| Error::NotReady(format!("group {group} does not live on shard {shard}")))?;
         let pending = Pending { deadline_ms, stage: Stage::Reading, asker: None };
         if let Some(peer) = op.view_at() {
-            if !self.peers_up.contains(&peer) {
-                return Err(view_lost(peer));
-            }
             self.requests.insert(id, pending);
-            self.read_at(now, peer, LeftToLeader { group, id, op }, out);
+            if self.peers_up.contains(&peer) {
+                self.read_at(now, peer, group, id, op, out);
+            } else {
+                self.answers.push((Waiter::Local(id), view_lost(peer, &op)));
+            }
             return Ok(());
         }
         self.requests.insert(id, pending);
         match mode {
             ReadMode::Linearizable if !op.is_settled() && !is_on(Mutation::LocalReadForLinearizable) => {
-                replica.reads.push(id, op);
+                replica.reads.push(Waiting { id, op, stays: false });
             }
             _ => replica.read_now(id, op),
         }
@@ -85,35 +86,39 @@ impl Shard {
         if op.is_settled() || is_on(Mutation::PeersReadIsLocal) {
             replica.read_now(id, op);
         } else {
-            replica.reads.push(id, op);
+            replica.reads.push(Waiting { id, op, stays: false });
         }
     }
 
     /// What the replicas left to their leaders in this turn goes there.
     pub(crate) fn send_reads_to_leaders(&mut self, now: Tick, out: &mut Vec<Output>) {
-        for left in mem::take(&mut self.left_to_leaders) {
+        for LeftToLeader { group, read } in mem::take(&mut self.left_to_leaders) {
             // It was answered meanwhile.
-            let Some(pending) = self.requests.get_mut(left.id) else { continue };
-            let Some(replica) = self.replicas.get_mut(&left.group) else { continue };
+            let Some(pending) = self.requests.get_mut(read.id) else { continue };
+            let Some(replica) = self.replicas.get_mut(&group) else { continue };
             let leader = replica.raft.leader().filter(|leader| self.peers_up.contains(leader));
-            if pending.asker.is_some() || !can_carry(&left.op) {
-                let why = format!("group {}: node {} is behind: ask another", left.group, self.config.node);
-                self.answers.push((Waiter::Local(left.id), Err(Error::NotReady(why))));
+            if pending.asker.is_some() || read.stays || !can_carry(&read.op) {
+                let why = format!("group {group}: node {} is behind: ask another", self.config.node);
+                self.answers.push((Waiter::Local(read.id), Err(Error::NotReady(why))));
             } else if let Some(leader) = leader {
-                self.read_at(now, leader, left, out);
+                self.read_at(now, leader, group, read.id, read.op, out);
             } else {
-                replica.reads.push(left.id, left.op);
+                replica.reads.push(read);
             }
         }
     }
 
-    fn read_at(&mut self, now: Tick, peer: NodeId, read: LeftToLeader, out: &mut Vec<Output>) {
-        let LeftToLeader { group, id, op } = read;
+    fn read_at(&mut self, now: Tick, peer: NodeId, group: GroupId, id: RequestId, op: ReadOp, out: &mut Vec<Output>) {
         let forward = self.requests.forward(id);
         let Some(pending) = self.requests.get_mut(id) else { return };
-        let deadline_in_ms = pending.deadline_ms.saturating_sub(now.mono_ms);
+        let left_ms = pending.deadline_ms.saturating_sub(now.mono_ms);
         // A page that is asked for twice would be two pages.
-        let until_ms = if op.is_settled() { u64::MAX } else { now.mono_ms + self.config.timing.leader_wait_ms };
+        let (deadline_in_ms, until_ms) = if op.is_settled() {
+            (left_ms, u64::MAX)
+        } else {
+            let wait_ms = self.config.timing.leader_wait_ms;
+            (left_ms.min(wait_ms), now.mono_ms + wait_ms)
+        };
         out.push(Output::Send(
             peer,
             Envelope { group, body: Body::Read { id: forward, deadline_in_ms, op: op.clone() } },
@@ -121,38 +126,74 @@ impl Shard {
         pending.stage = Stage::ReadingAt { group, op, peer, forward, until_ms };
     }
 
-    /// A tick passes: what a peer did not answer (it may be gone, or its program too old) is read here again.
+    /// A tick passes: what a peer did not answer (it may be gone, or its program too old) is read here again, and stays.
     pub(crate) fn read_unanswered(&mut self, now: Tick) {
         for id in self.requests.unanswered(now.mono_ms) {
-            self.read_again(id);
+            self.read_again(id, true);
         }
     }
 
     /// A read that was sent to a peer comes back to this node's replica.
-    pub(crate) fn read_again(&mut self, id: RequestId) {
+    pub(crate) fn read_again(&mut self, id: RequestId, stays: bool) {
         let Some(Stage::ReadingAt { group, op, peer, .. }) = self.requests.take_back(id) else { return };
         if op.is_settled() {
-            return self.answers.push((Waiter::Local(id), Err(view_lost(peer))));
+            return self.answers.push((Waiter::Local(id), view_lost(peer, &op)));
         }
         if let (Some(pending), Some(replica)) = (self.requests.get_mut(id), self.replicas.get_mut(&group)) {
             pending.stage = Stage::Reading;
-            replica.reads.push(id, op);
+            replica.reads.push(Waiting { id, op, stays });
+        }
+    }
+
+    /// A peer answers a read.
+    pub(crate) fn read_answered(
+        &mut self,
+        from: NodeId,
+        group: GroupId,
+        id: RequestId,
+        mut reply: Result<Reply, Error>,
+    ) {
+        let is_settled = matches!(
+            self.requests.get_mut(id).map(|pending| &pending.stage),
+            Some(Stage::ReadingAt { op, .. }) if op.is_settled()
+        );
+        let leader = self.replicas.get(&group).and_then(|replica| replica.raft.leader());
+        match &mut reply {
+            // Its deadline was that of the question.
+            Err(Error::DeadlineExceeded) if !is_settled => return self.read_again(id, true),
+            // It leads no more.
+            Err(Error::NotReady(_)) if !is_settled && leader.is_some_and(|leader| leader != from) => {
+                return self.read_again(id, false);
+            }
+            // Where a scan goes on is with the peer.
+            Ok(Reply::Page(Page { next: Some(view), .. })) => view.at = Some(from),
+            _ => {}
+        }
+        self.answers.push((Waiter::Local(id), reply));
+    }
+
+    /// A peer answers what nobody waits for any more: a view that it keeps for it is closed.
+    pub(crate) fn late_answer(
+        &mut self,
+        from: NodeId,
+        group: GroupId,
+        reply: Result<Reply, Error>,
+        out: &mut Vec<Output>,
+    ) {
+        if let Ok(Reply::Page(Page { next: Some(view), .. })) = reply {
+            let (id, deadline_in_ms) = (self.requests.unanswered_forward(), self.config.timing.leader_wait_ms);
+            let body = Body::Read { id, deadline_in_ms, op: ReadOp::ScanEnd { view } };
+            out.push(Output::Send(from, Envelope { group, body }));
         }
     }
 }
 
-/// A peer's answer, as a caller of this node gets it: where a scan goes on is with the peer.
-pub(crate) fn answered_by(peer: NodeId, mut reply: Result<Reply, Error>) -> Result<Reply, Error> {
-    if let Ok(Reply::Page(page)) = &mut reply
-        && let Some(view) = &mut page.next
-    {
-        view.at = Some(peer);
+/// What goes on with a view of a peer that cannot be reached. That a view which is to end is gone is no error.
+fn view_lost(peer: NodeId, op: &ReadOp) -> Result<Reply, Error> {
+    match op {
+        ReadOp::ScanEnd { .. } => Ok(Reply::Done),
+        _ => Err(Error::Compacted(format!(
+            "node {peer}, which has the scan's view, cannot be reached: start a new scan and resume after the last key that came"
+        ))),
     }
-    reply
-}
-
-fn view_lost(peer: NodeId) -> Error {
-    Error::Compacted(format!(
-        "node {peer}, which has the scan's view, cannot be reached: start a new scan and resume after the last key that came"
-    ))
 }

@@ -1,5 +1,7 @@
 //! How a request finds who leads its group, and its answer finds who asked.
 
+use std::mem;
+
 use crate::error::Error;
 use crate::limits::REQUESTS_PENDING_MAX;
 use crate::output::Output;
@@ -8,7 +10,6 @@ use crate::request::{Command, Operation, Reply, Request};
 use crate::requests::{Asker, Pending, Stage};
 use crate::room::Verdict;
 use crate::shard::Shard;
-use crate::shard_reads::answered_by;
 use crate::types::{GroupId, NodeId, RequestId, Tick};
 use crate::wire::{Body, Envelope};
 
@@ -72,7 +73,7 @@ impl Shard {
         if !leads && peer.is_none() {
             return false;
         }
-        let Stage::Leader { command, until_ms, .. } = std::mem::replace(&mut pending.stage, Stage::Here) else {
+        let Stage::Leader { command, until_ms, .. } = mem::replace(&mut pending.stage, Stage::Here) else {
             return true;
         };
         if leads {
@@ -92,18 +93,28 @@ impl Shard {
     }
 
     /// A peer answered a forwarded request. A write that it did not propose can be brought elsewhere.
-    pub(crate) fn forward_reply(&mut self, from: NodeId, forward: u64, reply: Result<Reply, Error>) {
-        let Some(id) = self.requests.forwarded(from, forward) else { return };
-        if reply == Err(Error::NoLeader)
-            && let Some(pending) = self.requests.get_mut(id)
-        {
-            let stage = std::mem::replace(&mut pending.stage, Stage::Here);
-            if let Stage::Peer { group, command, until_ms, .. } = stage {
+    pub(crate) fn forward_reply(
+        &mut self,
+        from: NodeId,
+        group: GroupId,
+        forward: u64,
+        reply: Result<Reply, Error>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(id) = self.requests.forwarded(from, forward) else {
+            return self.late_answer(from, group, reply, out);
+        };
+        let Some(pending) = self.requests.get_mut(id) else { return };
+        match mem::replace(&mut pending.stage, Stage::Here) {
+            Stage::Peer { group, command, until_ms, .. } if reply == Err(Error::NoLeader) => {
                 self.requests.wait_for_leader(id, Stage::Leader { group, command, until_ms });
             }
-            return;
+            stage @ Stage::ReadingAt { .. } => {
+                pending.stage = stage;
+                self.read_answered(from, group, id, reply);
+            }
+            _ => self.answers.push((Waiter::Local(id), reply)),
         }
-        self.answers.push((Waiter::Local(id), answered_by(from, reply)));
     }
 
     /// Answers go out: to requests of this node here, to peers with the group that they asked about.
