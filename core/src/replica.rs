@@ -496,8 +496,12 @@ impl Replica {
             if let Some((term, leader)) = followed {
                 turn.out.push(Output::Report(Event::Follows(self.group, term, leader)));
             }
+            let term = |followed: Option<(Term, _)>| followed.map(|(term, _)| term);
+            if term(self.followed) != term(followed) {
+                // Who was told that its leader is gone, and hears from it again in the same term, still owes it an answer.
+                self.scrub.stand_down();
+            }
             self.followed = followed;
-            self.scrub.stand_down();
         }
     }
 

@@ -62,8 +62,7 @@ impl Replica {
 
     /// The leader wants to know. What is applied already, or may be, can not be looked at any more.
     pub(crate) fn asked_to_scrub(&mut self, part: Part) {
-        let is_leaders = self.raft.leader() == Some(part.asker) && self.raft.term() == part.term;
-        if is_leaders && !self.is_installing() && part.index > self.handed_to_store() {
+        if self.may_be_led_by(part.asker, part.term) && !self.is_installing() && part.index > self.handed_to_store() {
             self.scrub.awaited = Some(part);
         }
     }
@@ -113,9 +112,14 @@ impl Replica {
 
     /// The leader says that a majority holds something else than this replica told it.
     pub(crate) fn told_that_differs(&mut self, from: NodeId, term: Term, turn: &mut Turn) {
-        if self.raft.leader() == Some(from) && self.raft.term() == term && self.scrub.told == Some(term) {
+        if self.may_be_led_by(from, term) && self.scrub.told == Some(term) {
             self.is_wrong(turn);
         }
+    }
+
+    /// Whether the sender of what only a leader says can be this term's. Who was told that its leader is gone hears from it first.
+    fn may_be_led_by(&self, from: NodeId, term: Term) -> bool {
+        self.raft.term() == term && self.raft.leader().is_none_or(|leader| leader == from)
     }
 
     fn is_wrong(&mut self, turn: &mut Turn) {

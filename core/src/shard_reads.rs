@@ -14,7 +14,8 @@ use crate::reads::Waiting;
 use crate::request::{Page, ReadMode, ReadOp, Reply};
 use crate::requests::{Asker, Pending, Stage};
 use crate::shard::Shard;
-use crate::types::{GroupId, NodeId, RequestId, Tick};
+use crate::storage::StorageJob;
+use crate::types::{GroupId, NodeId, RequestId, Tick, Ticket};
 use crate::wire::{Body, Envelope, can_carry};
 
 /// A read that a replica leaves to its leader.
@@ -126,7 +127,8 @@ impl Shard {
         pending.stage = Stage::ReadingAt { group, op, peer, forward, until_ms };
     }
 
-    /// A tick passes: what a peer did not answer (it may be gone, or its program too old) is read here again, and stays.
+    /// A tick passes: what a peer did not answer (it may be gone, or its program too old) is read here again, and stays as long as
+    /// no other leads.
     pub(crate) fn read_unanswered(&mut self, now: Tick) {
         for id in self.requests.unanswered(now.mono_ms) {
             self.read_again(id, true);
@@ -141,6 +143,8 @@ impl Shard {
         }
         if let (Some(pending), Some(replica)) = (self.requests.get_mut(id), self.replicas.get_mut(&group)) {
             pending.stage = Stage::Reading;
+            // Another leader may answer.
+            let stays = stays && replica.raft.leader() == Some(peer);
             replica.reads.push(Waiting { id, op, stays });
         }
     }
@@ -161,8 +165,8 @@ impl Shard {
         match &mut reply {
             // Its deadline was that of the question.
             Err(Error::DeadlineExceeded) if !is_settled => return self.read_again(id, true),
-            // It leads no more.
-            Err(Error::NotReady(_)) if !is_settled && leader.is_some_and(|leader| leader != from) => {
+            // It leads no more, as far as is known here.
+            Err(Error::NotReady(_)) if !is_settled && leader != Some(from) => {
                 return self.read_again(id, false);
             }
             // Where a scan goes on is with the peer.
@@ -184,6 +188,18 @@ impl Shard {
             let (id, deadline_in_ms) = (self.requests.unanswered_forward(), self.config.timing.leader_wait_ms);
             let body = Body::Read { id, deadline_in_ms, op: ReadOp::ScanEnd { view } };
             out.push(Output::Send(from, Envelope { group, body }));
+        }
+    }
+
+    /// A page came to whom nobody waits: its view is closed.
+    pub(crate) fn close_view(&self, id: RequestId, answer: &Result<Reply, Error>, out: &mut Vec<Output>) {
+        if let Ok(Reply::Page(Page { next: Some(view), .. })) = answer
+            && view.at.is_none()
+            && let Some(&group) = self.replicas.keys().next()
+        {
+            let reads = vec![(Ticket(id.0), ReadOp::ScanEnd { view: *view })];
+            let now_ms = self.last_tick_ms;
+            out.push(Output::Storage(StorageJob::Read { group, reads, now_ms, clock_ms: 0 }));
         }
     }
 }

@@ -119,7 +119,8 @@ impl Shard {
 
     /// Answers go out: to requests of this node here, to peers with the group that they asked about.
     pub(crate) fn give_answers(&mut self, out: &mut Vec<Output>) {
-        for (waiter, answer) in self.answers.drain(..) {
+        let mut answers = mem::take(&mut self.answers);
+        for (waiter, answer) in answers.drain(..) {
             match waiter {
                 Waiter::Local(id) => {
                     // Unless its deadline was faster.
@@ -128,12 +129,14 @@ impl Shard {
                             out.push(reply_to(peer, group, forward, answer));
                         }
                         Some(_) => out.push(Output::Reply(id, answer)),
-                        None => {}
+                        None => self.close_view(id, &answer, out),
                     }
                 }
                 Waiter::Peer(group, peer, forward) => out.push(reply_to(peer, group, forward, answer)),
             }
         }
+        // Its room is used again.
+        self.answers = answers;
     }
 }
 

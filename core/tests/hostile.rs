@@ -5,11 +5,11 @@ mod cluster;
 
 use cluster::Cluster;
 use drey_core::raft::Message;
-use drey_core::request::{Command, ReadOp, Write};
+use drey_core::request::{Command, Page, ReadOp, Reply, Write};
 use drey_core::storage::SnapshotMeta;
 use drey_core::wire::frame::FrameReader;
 use drey_core::wire::{Body, Envelope};
-use drey_core::{Error, GroupId, Input, LogIndex, NodeId, Term, ViewId};
+use drey_core::{Error, GroupId, Input, LogIndex, NodeId, Term, Version, ViewId};
 use prost11::Message as _;
 use raft::eraftpb::{self, Entry};
 
@@ -108,7 +108,17 @@ fn step(cluster: &mut Cluster, random: &mut Random) {
                 _ => ReadOp::ListBuckets { prefix: String::new() },
             },
         },
-        2 => Body::ForwardReply { id: random.number(), reply: Err(Error::NoLeader) },
+        2 => Body::ForwardReply {
+            id: random.number(),
+            reply: match random.below(3) {
+                0 => Err(Error::NoLeader),
+                1 => Ok(Reply::Done),
+                _ => {
+                    let next = Some(ViewId::here(random.below(3)));
+                    Ok(Reply::Page(Page { entries: Vec::new(), version: Version(1), next, more: false }))
+                }
+            },
+        },
         _ => Body::Raft(random_message(random, from, to)),
     };
     hostile(cluster, from, to, body);
