@@ -99,8 +99,11 @@ def fill_one(cluster, disks, services, writers):
     check(room.level == "low" and room.free_bytes < room.reserve_bytes == RESERVE_BYTES,
           f"{name} says so: level {room.level}, {room.free_bytes >> 20} MiB free, {room.reserve_bytes >> 20} MiB kept")
     check((writers.errors() - errors)["quota_exceeded"] == 0, "no write was refused for it")
-    disks[name].fill(0)
+    # Once it has seen that, it takes no more: to the last byte at once, and its store would fail over what is on its way.
+    disks[name].fill(RESERVE_BYTES // 8)
     until_answered_so(lambda: services[name].room().level == "exhausted", LED_BY_OTHERS_WITHIN_S)
+    time.sleep(1)
+    disks[name].fill(0)
     read_through(name, services, BUCKETS, FULL_S, f"with the disk of {name} full to the last byte")
     note(f"it is {behind(services, name)} entries behind then")
     cluster.must_run()

@@ -5,8 +5,8 @@ usage: bench/scripts/catch_up.py [--mib 2048] [--buckets 8] [--rate 2000] [--rep
 (after cargo build --release)
 
 Prints a line a repeat: how long it took until the node had applied all that was committed when it came back; the bytes that it was
-sent and wrote; the memory of the three at their largest, and how much that is above the largest under the same writers
-before; and the latencies of the writers for as long, beside it and before it. Takes both cores; let nothing else run.
+sent and wrote; the memory of the three at their largest, how much that is above the largest under the same writers
+before, and what the two needed to take the same as writes; and the latencies of the writers for as long, beside it and before it. Takes both cores; let nothing else run.
 """
 
 import argparse
@@ -62,9 +62,10 @@ def run(directory, options):
             processes.drey(nodes[0], "create", bucket)
         away.kill()
         keys = options.mib * MIB // VALUE_BYTES // options.buckets
-        for bucket in buckets:
-            processes.load(rest, "--bucket", bucket, "--value-size", str(VALUE_BYTES), "--key-count", str(keys),
-                           "--preload", "--operations", "1")
+        with watched(rest) as taking:
+            for bucket in buckets:
+                processes.load(rest, "--bucket", bucket, "--value-size", str(VALUE_BYTES), "--key-count", str(keys),
+                               "--preload", "--operations", "1")
         # Until the tables of what was written are merged.
         time.sleep(15)
         writers = ["--bucket", "busy", "--rate", str(options.rate), "--key-count", "100000", "--clients", "64"]
@@ -92,7 +93,8 @@ def run(directory, options):
         grown = [high - low for high, low in zip(largest, before)]
         print(f"{took_s:.1f} s, {sum(sent) / MIB:.0f} MiB sent in {len(sent)} snapshots, {written / MIB:.0f} MiB written, "
               f"memory at most {', '.join(f'{size / MIB:.0f}' for size in largest)} MiB, "
-              f"which is {grown[0] / MIB:.0f} and {grown[1] / MIB:.0f} more than for as long without it on those that sent; "
+              f"which is {grown[0] / MIB:.0f} and {grown[1] / MIB:.0f} more than for as long without it on those that sent "
+              f"(which had {', '.join(f'{size / MIB:.0f}' for size in taking)} MiB at most when they took it as writes); "
               f"writers {said(beside)}, without it {said(alone)}", flush=True)
         return took_s, beside["p99_us"], alone["p99_us"]
     finally:
