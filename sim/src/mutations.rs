@@ -28,10 +28,10 @@ const REGRESSIONS: &[(&str, Mutation, u64, DriverKind)] = &[
     ("a member was forgotten too early", Mutation::HardStateNotWithEntries, 101, DriverKind::Queue),
     ("a new voter counted before it was sure", Mutation::ChangeNotConfirmed, 496, DriverKind::Queue),
     ("a clock stayed at 0", Mutation::ClockNeverStamped, 0, DriverKind::Queue),
-    ("a leader led on without being a member", Mutation::RemovedLeaderLeads, 239, DriverKind::Queue),
+    ("a leader led on without being a member", Mutation::RemovedLeaderLeads, 190, DriverKind::Queue),
     ("a node was locked out for ever", Mutation::NewcomersAreStrangers, 3, DriverKind::Queue),
     ("a lone voter led before its vote for itself was on disk", Mutation::LoneVoterLeadsEarly, 220, DriverKind::Queue),
-    ("a learner was not promoted in an idle group", Mutation::IdleLearnerWaits, 352, DriverKind::Queue),
+    ("a learner was not promoted in an idle group", Mutation::IdleLearnerWaits, 59, DriverKind::Queue),
 ];
 
 /// Puts back what was wrong once, one after the other: the seed that is named must see it, and see nothing without it. Plans that are
