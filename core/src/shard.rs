@@ -402,44 +402,37 @@ impl Shard {
         out: &mut Vec<Output>,
         then: impl FnOnce(&mut Replica, &mut Turn),
     ) {
-        let Shard { replicas, config, log, answers, tickets, wake_ms, disk, rooms, transfers, left_to_leaders, .. } =
-            self;
-        let Some(replica) = replicas.get_mut(&group) else { return };
-        let disk_waited_ms = disk.waited_ms(now);
-        let mut turn = Turn {
-            now,
-            config,
-            log,
-            out,
-            answers,
-            left_to_leaders,
-            tickets,
-            disk_waited_ms,
-            rooms,
-            wake_ms,
-            transfers,
-        };
-        then(replica, &mut turn);
+        let (replicas, mut turn) = self.replicas_turn(now, out);
+        if let Some(replica) = replicas.get_mut(&group) {
+            then(replica, &mut turn);
+        }
     }
 
     pub(crate) fn each(&mut self, now: Tick, out: &mut Vec<Output>, mut then: impl FnMut(&mut Replica, &mut Turn)) {
-        let Shard { config, log, answers, tickets, wake_ms, replicas, disk, rooms, transfers, left_to_leaders, .. } =
-            self;
-        let disk_waited_ms = disk.waited_ms(now);
-        let mut turn = Turn {
-            now,
-            config,
-            log,
-            out,
-            answers,
-            left_to_leaders,
-            tickets,
-            disk_waited_ms,
-            rooms,
-            wake_ms,
-            transfers,
-        };
+        let (replicas, mut turn) = self.replicas_turn(now, out);
         replicas.values_mut().for_each(|replica| then(replica, &mut turn));
+    }
+
+    /// The replicas, and what they need from their shard.
+    fn replicas_turn<'a>(
+        &'a mut self,
+        now: Tick,
+        out: &'a mut Vec<Output>,
+    ) -> (&'a mut BTreeMap<GroupId, Replica>, Turn<'a>) {
+        let turn = Turn {
+            now,
+            config: &self.config,
+            log: &mut self.log,
+            out,
+            answers: &mut self.answers,
+            left_to_leaders: &mut self.left_to_leaders,
+            tickets: &mut self.tickets,
+            disk_waited_ms: self.disk.waited_ms(now),
+            rooms: &mut self.rooms,
+            wake_ms: &mut self.wake_ms,
+            transfers: &mut self.transfers,
+        };
+        (&mut self.replicas, turn)
     }
 
     /// Stops serving. What was proposed may survive elsewhere; reads were not answered.

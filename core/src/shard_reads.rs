@@ -1,7 +1,8 @@
 //! Reads: a replica answers them from its store, and where it is behind or wrong its leader does, so that a caller may ask any node.
 //!
 //! A linearizable read goes to the leader when what it waits for is not to come (the disk is full), takes longer than an election
-//! or would (the disk hangs), or may not be believed (the state is fetched anew). The leader reads it as if it was its own. Who is asked so asks nobody else.
+//! or would (the disk hangs), or when this store may not be believed (the state is fetched anew). The leader reads it as if it was
+//! its own. Who is asked so asks nobody else.
 
 use std::mem;
 
